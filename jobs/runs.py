@@ -149,17 +149,17 @@ def watch(args: argparse.Namespace) -> None:
 def compare(args: argparse.Namespace) -> None:
     """Writes a page that compares runs."""
     out_uri = filesystem.absolute(arguments.checked("--out", args.out) or "")
-    names = list(dict.fromkeys(args.runs))
-    statuses, errors = list[RunStatus](), ErrorCollection()
-    for name in names:
+    found, errors = dict[str, RunStatus](), ErrorCollection()
+    for name in dict.fromkeys(args.runs):
         with errors.collecting():
-            statuses.append(_single(find(args.storage, name)))
+            status = _single(find(args.storage, name))
+            found.setdefault(status.name, status)  # a run may be named in several ways
     errors.raise_any()
     # imports matplotlib
     from mulan.monitoring.comparison import read_runs
     from mulan.monitoring.comparison_page import comparison_page
 
-    page = comparison_page(read_runs(statuses), now=time.time())
+    page = comparison_page(read_runs(list(found.values())), now=time.time())
     filesystem.write_atomically(out_uri, page.encode())
     CONSOLE.print(f"comparison: {out_uri}", soft_wrap=True)
 

@@ -17,6 +17,7 @@ from mulan.instrumentation.hang_reports import HangReports
 from mulan.runs.run import Run
 from mulan.storage.filesystem import is_local
 from mulan.storage.jsonl import JsonLinesTail
+from mulan.storage.line_values import step_of, time_of
 
 if TYPE_CHECKING:
     from mulan.launch.heartbeat import Heartbeat
@@ -65,14 +66,16 @@ class RunEvents:
         """Returns the lines written since the last call, in chronological order."""
         # failures are written by Ray Train's controller, events by a worker
         failures, events = self._failures.new_lines(), self._events.new_lines()
-        lines = sorted([*failures, *events], key=lambda line: float(line.get("time", 0)))
+        lines = sorted([*failures, *events], key=time_of)
         if lines:
             if lines[-1] in failures:
                 self._heartbeat.on_workers_lost()
             else:
                 self._heartbeat.on_workers_started()
         hanging = [f"train  {text}" for text in self._hangs.new_lines()] if self._hangs else []
-        events_and_details = ((f"train  {line['event']}", *line.get("detail", "").splitlines()) for line in lines)
+        events_and_details = (
+            (f"train  {line.get('event', '')}", *str(line.get("detail", "")).splitlines()) for line in lines
+        )
         return [text for texts in events_and_details for text in texts] + hanging
 
     def waiting_line(self) -> str | None:
@@ -95,6 +98,8 @@ def _watch(run: Run, recipe: Recipe, console: Console, events: RunEvents, stop: 
             if not stopping and (waiting := events.waiting_line()) is not None:
                 console.print(waiting, soft_wrap=True)
             for line in tail.new_lines():
+                if step_of(line) is None:
+                    continue
                 recent.append(line)
                 if "validation" in line:
                     validated = [line]

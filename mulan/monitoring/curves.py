@@ -9,7 +9,7 @@ import numpy as np
 
 from mulan.evaluation.report.drawing import PALETTE, STYLE, Picture, literal, new_figure, svg_of
 from mulan.evaluation.report.score_names import HIDDEN_SCORES, score_name
-from mulan.monitoring.status import number
+from mulan.storage.line_values import number, step_of
 
 _MAX_POINTS = 400
 """Maximum number of points of a line; more are averaged, so that a page stays small however long a run is."""
@@ -19,6 +19,8 @@ _NOISELESS = ("temperature", "learning_rate")
 """Quantities that are drawn as they are."""
 _MAX_SCORES = 8
 """Maximum number of validation scores that are drawn."""
+_MAX_CHARACTERS = 60
+"""Maximum number of characters of a title or a name in a picture."""
 
 Lines = Sequence[Mapping[str, Any]]
 
@@ -40,7 +42,7 @@ def curve_groups(lines: Mapping[str, Lines], score: str) -> list[CurveGroup]:
         lines: Lines of ``metrics.jsonl`` of each run, by its name.
         score: Name of the selection metric, which is the first of the validation scores.
     """
-    lines = {name: [line for line in each if number(line, "step") is not None] for name, each in lines.items()}
+    lines = {name: _in_order(each) for name, each in lines.items()}
     terms = sorted({key for each in lines.values() for line in each[:1] for key in line if key.startswith("loss_")})
     quantities = [
         ("loss", "Training loss", "nats"),
@@ -59,6 +61,11 @@ def curve_groups(lines: Mapping[str, Lines], score: str) -> list[CurveGroup]:
     ][:1]
     groups.append(CurveGroup("Over hours", tuple(each for each in over_hours if each is not None)))
     return [group for group in groups if group.pictures]
+
+
+def _in_order(lines: Lines) -> Lines:
+    """Returns the lines of steps in the order of the steps."""
+    return sorted((line for line in lines if step_of(line) is not None), key=lambda line: line["step"])
 
 
 def _scores(lines: Mapping[str, Lines], score: str) -> list[str]:
@@ -90,7 +97,7 @@ def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], x_label: str
         for place, name in enumerate(lines):
             if name in series:
                 _draw(axes, series[name], PALETTE[place % len(PALETTE)], name, is_noisy=key not in _NOISELESS)
-        axes.set_title(title)
+        axes.set_title(literal(_shortened(title)))
         axes.set_xlabel(x_label)
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
@@ -108,9 +115,10 @@ def _points(lines: Lines, key: str, *, is_score: bool, over_hours: bool) -> np.n
         values = line.get("validation") if is_score else line
         value = number(values, key) if isinstance(values, Mapping) else None
         moment = number(line, "time")
-        if value is None or (over_hours and (moment is None or begun is None)):
-            continue
-        found.append(((moment - begun) / 3600 if over_hours and moment and begun else line["step"], value))
+        hours = None if moment is None or begun is None else (moment - begun) / 3600
+        place = hours if over_hours else line["step"]
+        if value is not None and place is not None:
+            found.append((place, value))
     points = np.array(found, dtype=np.float64).reshape(-1, 2)
     groups = np.array_split(points, min(len(points), _MAX_POINTS)) if len(points) else []
     return np.array([group.mean(axis=0) for group in groups]).reshape(-1, 2)
@@ -132,6 +140,11 @@ def _draw(axes: Any, points: np.ndarray, colour: str, name: str, *, is_noisy: bo
     axes.plot(x, smooth, color=colour, linewidth=1.5, label=_label(name))
 
 
+def _shortened(name: str) -> str:
+    """Returns a name that leaves room for the curves."""
+    return name if len(name) <= _MAX_CHARACTERS else f"{name[: _MAX_CHARACTERS - 2]} …"
+
+
 def _label(name: str) -> str:
     """Returns a name for a legend, in which matplotlib neither hides it nor reads it as mathematics."""
-    return literal(f"\N{ZERO WIDTH SPACE}{name}")
+    return f"\N{ZERO WIDTH SPACE}{literal(_shortened(name))}"

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mulan.storage.line_values import step_of
+
 MAX_LINES = 4000
 
 
@@ -21,8 +23,8 @@ class LineSample:
     def add(self, lines: Iterable[Mapping[str, Any]]) -> None:
         """Adds lines that follow; a run that resumes repeats steps, whose earlier lines are dropped."""
         for line in lines:
-            step = line.get("step")
-            if not isinstance(step, int):
+            step = step_of(line)
+            if step is None:
                 continue
             while self._lines and self._lines[-1]["step"] >= step:
                 self._lines.pop()

@@ -18,6 +18,7 @@ from mulan.runs.run import Run
 from mulan.runs.stop import RunStopped
 from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesTail
+from mulan.storage.line_values import time_of
 
 PERIOD_S = 60.0
 """Time between two looks whether the page is to be written again."""
@@ -112,7 +113,7 @@ class LivePage:
         changed = [line for tail in self._texts for line in tail.new_lines()]
         steps = self._metrics.new_lines()
         self._lines.add(steps)
-        new = [(float(line.get("time", 0)), str(line.get("event", ""))) for line in changed]
+        new = [(time_of(line), str(line.get("event", ""))) for line in changed]
         self._events = sorted([*self._events, *new])[-_MAX_EVENTS:]
         if self._is_written and not (changed or steps or outcome):
             return

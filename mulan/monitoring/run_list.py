@@ -1,10 +1,13 @@
 """The runs of a storage: single ones, and those of sweeps and ablations in groups."""
 
+import os
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+
+from fsspec.implementations.local import LocalFileSystem
 
 from mulan.config.errors import MulanError
 from mulan.monitoring.driver import newest_driver
@@ -80,13 +83,19 @@ class _Folder:
 _RUN = "run"
 
 
+class NoStorage(MulanError):
+    """Raised for a local folder of runs that does not exist."""
+
+
 def list_runs(storage_uri: str) -> list[Listed]:
-    """Returns what is in a folder of runs, in the order of the names.
+    """Returns what is in a folder of runs, in the order of the names; nothing of remote storage without objects.
 
     Raises:
+        NoStorage: There is no such folder on this machine.
         StorageError: The storage does not respond.
     """
     uri = filesystem.absolute(storage_uri)
+    _check_folder(uri)
     names = [name for name, entry in entries_in(uri).items() if entry.is_folder and not name.startswith(".")]
     with ThreadPoolExecutor(_CONCURRENCY) as pool:
         return _read(list(pool.map(lambda name: _classified(uri, name), names)), pool)
@@ -96,16 +105,18 @@ def find(storage_uri: str, name: str) -> RunStatus | RunGroup:
     """Returns a run or a group by its name; ``SWEEP/TRIAL`` and ``ABLATION/VARIANT`` name runs of groups.
 
     Raises:
-        RunError: There is no such run.
+        NoStorage: There is no such folder of runs on this machine.
+        RunError: There is no such run in it.
         StorageError: The storage does not respond.
     """
-    group, _, member = name.partition("/")
+    group, _, member = name.rstrip("/").partition("/")
     parent = Run.at(storage_uri, group)
     folder = _classified(parent.storage_uri, parent.name)
     if member:
         runs = [run for run in folder.runs if run.name == member and folder.kind != _RUN]
         folder = replace(folder, runs=tuple(runs))
     if not folder.runs and (member or folder.kind != SWEEP):
+        _check_folder(parent.storage_uri)
         what = filesystem.printable(f"{parent.uri}/{member}" if member else parent.uri)
         raise RunError(f"there is no run {what}; python -m jobs.runs list --storage {storage_uri} names all")
     with ThreadPoolExecutor(_CONCURRENCY) as pool:
@@ -114,6 +125,16 @@ def find(storage_uri: str, name: str) -> RunStatus | RunGroup:
         return found.runs[0]
     assert not isinstance(found, OtherFolder), found
     return found
+
+
+def _check_folder(uri: str) -> None:
+    """Raises a NoStorage error for a local folder that does not exist, which a mistyped ``--storage`` names."""
+    fs, path = filesystem.url_to_fs(uri)
+    if isinstance(fs, LocalFileSystem) and not os.path.isdir(path):
+        fault = "is no folder" if os.path.lexists(path) else "does not exist"
+        raise NoStorage(
+            f"--storage {filesystem.printable(path)} {fault}; give the folder with which the runs were started"
+        )
 
 
 def _read(folders: Sequence[_Folder], pool: ThreadPoolExecutor) -> list[Listed]:

@@ -11,10 +11,11 @@ from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.monitoring.driver import Driver, LeaseWatch, newest_driver
 from mulan.monitoring.tail import Lines, read_tails
-from mulan.runs.checkpoint_list import MANIFEST
+from mulan.runs.checkpoint_list import MANIFEST, steps_of_checkpoint
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import parts_among
+from mulan.storage.line_values import number, step_of, time_of
 from mulan.storage.listing import FolderEntry, entries_in
 
 RECENT_STEPS = 20
@@ -119,7 +120,7 @@ def run_status(
     except (MulanError, OSError) as error:
         return RunStatus(name, run.uri, RunState.DAMAGED, _bounded(str(error)))
     driver = newest_driver(run.uri)
-    folders = sorted((each for each in entries if each.startswith("checkpoint_")), reverse=True)
+    folders = sorted((each for each in entries if steps_of_checkpoint(each) is not None), reverse=True)
     manifests = [f"{each}/{MANIFEST}" for each in folders]
     lines, contents = read_tails(run.uri, entries, ("metrics", "events", "failures"), manifests)
     return _status(run, name, recipe, driver, entries, lines, _saved(contents), watch)
@@ -135,9 +136,7 @@ def _status(
     saved: Mapping[int, float | None],
     watch: LeaseWatch | None,
 ) -> RunStatus:
-    steps = [
-        line for line in lines["metrics"] if isinstance(line.get("step"), int) and number(line, "step") is not None
-    ]
+    steps = [line for line in lines["metrics"] if step_of(line) is not None]
     last = steps[-1] if steps else {}
     newest_part = next(reversed(parts_among(entries, "metrics.jsonl")), None)
     of_file = entries[newest_part].modified if newest_part and steps else None
@@ -170,8 +169,8 @@ def _status(
         score=scores[max(scores)] if scores else None,
         best_score=None if best is None else scores[best],
         best_step=best,
-        pairs_per_s=recipe.batch.pairs / seconds_a_step if seconds_a_step else None,
-        left_s=seconds_a_step * (recipe.train.steps - step) if seconds_a_step and not state.is_over else None,
+        pairs_per_s=_finite(recipe.batch.pairs / seconds_a_step) if seconds_a_step else None,
+        left_s=seconds_a_step * max(0, recipe.train.steps - step) if seconds_a_step and not state.is_over else None,
         saved_step=saved_step,
         failures=len(failures),
         last_failure=_bounded(failures[-1]) if failures else "",
@@ -198,8 +197,8 @@ def _state(
     since = 0.0
     if driver is not None:  # one that is just starting has done nothing yet
         since = math.inf if driver.since is None else driver.since
-    worked = max([_time(line) for line in lines["events"][-1:]] + [_time(last_step)])
-    failed = max((_time(line) for line in lines["failures"][-1:]), default=0.0)
+    worked = max([time_of(line) for line in lines["events"][-1:]] + [time_of(last_step)])
+    failed = max((time_of(line) for line in lines["failures"][-1:]), default=0.0)
     failure = str(lines["failures"][-1].get("event", "")) if lines["failures"] else ""
     if driver is not None and is_alive:
         state = RunState.RUNNING if worked >= since and worked >= failed else RunState.WAITING
@@ -223,23 +222,14 @@ def _saved(manifests: Mapping[str, bytes]) -> dict[int, float | None]:
     """Returns the scores of the checkpoints that have a manifest, by their steps."""
     found = {}
     for name, content in manifests.items():
+        step = steps_of_checkpoint(name.partition("/")[0])
         try:
-            score, step = json.loads(content)["score"], int(name.partition("/")[0].rpartition("_")[2])
+            score = json.loads(content)["score"]
         except (ValueError, TypeError, KeyError, RecursionError):  # damaged, so that training uses the one before it
             continue
-        found[step] = number({"score": score}, "score")
+        if step is not None:
+            found[step] = number({"score": score}, "score")
     return found
-
-
-def number(values: Mapping[str, Any], key: str) -> float | None:
-    """Returns a finite number of a line; None if there is none."""
-    value = values.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        return float(value) if math.isfinite(value) else None
-    except OverflowError:  # an integer of hundreds of digits
-        return None
 
 
 def mean(values: Sequence[float]) -> float | None:
@@ -247,8 +237,8 @@ def mean(values: Sequence[float]) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def _time(line: Mapping[str, Any]) -> float:
-    return number(line, "time") or 0.0
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None  # JSON has no infinity
 
 
 def _bounded(text: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from mulan.config.errors import MulanError
 from mulan.monitoring.driver import Driver, LeaseWatch, newest_driver
 from mulan.runs.lease import STALE_AFTER_S
+from mulan.runs.lease_files import file_uri
 from mulan.runs.stop import request_stop
 from mulan.storage import filesystem
 
@@ -23,6 +24,12 @@ class StillRunning(MulanError):
     exit_code = 1
 
 
+class NotAsked(MulanError):
+    """Raised if a driver could not be asked to stop in time, because its lease cannot be read."""
+
+    exit_code = 1
+
+
 def stop_and_wait(
     uri: str,
     *,
@@ -35,13 +42,15 @@ def stop_and_wait(
 
     Args:
         uri: Folder of the run or sweep.
-        timeout_s: Maximum time in seconds to wait; 0 returns after the request.
+        timeout_s: Maximum time in seconds to wait, also for a lease that is being written; 0 returns after the
+            request.
         on_request: Called with the driver once it has been asked.
         clock: Returns the time in seconds.
         pause: Sleeps for a number of seconds.
 
     Raises:
         NoDriver: The run has no driver that is alive.
+        NotAsked: Its lease could not be read in time.
         StillRunning: The driver has not ended in time.
         StorageError: The storage does not respond.
     """
@@ -51,6 +60,11 @@ def stop_and_wait(
     while driver.lease.holder is None:  # it is just writing its lease
         if not watch.is_alive(driver):
             raise NoDriver(f"{uri} has a lease that no driver holds; there is nothing to stop")
+        if clock() >= deadline_s:
+            raise NotAsked(
+                f"{uri} was not asked to stop: its newest lease, {_lease_uri(uri, driver)}, could not be read within "
+                f"{timeout_s:g} s; its driver is just writing it, or it is damaged; try again with a longer --timeout"
+            )
         pause(period_s)
         driver = _driver(uri)
     request_stop(uri, driver.lease)
@@ -71,6 +85,10 @@ def stop_and_wait(
                 "step, or within a minute if it waits for workers"
             )
         pause(period_s)
+
+
+def _lease_uri(uri: str, driver: Driver) -> str:
+    return file_uri(filesystem.join(uri, "lease"), driver.lease.generation)
 
 
 def _driver(uri: str) -> Driver:

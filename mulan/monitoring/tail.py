@@ -1,11 +1,11 @@
 """The last lines of JSON-lines files of a run, read by ranges, however long the files are."""
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mulan.storage import filesystem
 from mulan.storage.jsonl import parts_among
+from mulan.storage.line_values import parsed_line
 from mulan.storage.listing import FolderEntry
 
 _BYTES = 32 * 1024
@@ -50,12 +50,4 @@ def _whole_lines(content: bytes | Exception, start: int) -> Lines:
     if isinstance(content, Exception):  # removed meanwhile
         return []
     whole = content[: content.rfind(b"\n") + 1].split(b"\n")[1 if start else 0 : -1]
-    return [line for each in whole if (line := _parsed(each)) is not None]
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None
+    return [line for each in whole if (line := parsed_line(each)) is not None]

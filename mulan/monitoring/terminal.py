@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from mulan.monitoring.run_list import Listed, RunGroup
-from mulan.monitoring.status import RunState, RunStatus, number
+from mulan.monitoring.status import RunState, RunStatus
 from mulan.monitoring.terminal_curve import curve_lines
+from mulan.storage.line_values import number, step_of
 
 _ANY = 10_000
 """A width into which every table fits."""
@@ -154,7 +155,7 @@ def status_view(
 
 
 def _curves(lines: Sequence[Mapping[str, Any]], label: str, score: str) -> dict[str, list[tuple[float, float]]]:
-    steps = [line for line in lines if isinstance(line.get("step"), int)]
+    steps = sorted((line for line in lines if step_of(line) is not None), key=lambda line: line["step"])
     validated = [line for line in steps if isinstance(line.get("validation"), dict)]
 
     def points(

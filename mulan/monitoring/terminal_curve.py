@@ -15,7 +15,7 @@ def curve_lines(points: Sequence[tuple[float, float]], *, width: int, height: in
     Each column of dots shows the mean of the values in its range of steps, and ranges without values are bridged.
 
     Args:
-        points: Steps in rising order, and finite values.
+        points: Steps in any order, and values, which :func:`mulan.storage.line_values.number` takes.
         width: Number of characters of the curve, at least 1.
         height: Number of lines, at least 1.
 
@@ -24,7 +24,7 @@ def curve_lines(points: Sequence[tuple[float, float]], *, width: int, height: in
     """
     if not points:
         return []
-    columns = _columns(points, 2 * width)
+    columns = _columns(sorted(points, key=lambda point: point[0]), 2 * width)
     low, high = min(value for _, value in columns), max(value for _, value in columns)
     rows = 4 * height
     cells = [[_BLANK] * width for _ in range(height)]

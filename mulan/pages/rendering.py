@@ -14,6 +14,8 @@ Filters = Mapping[str, Callable[..., Any]]
 def render(package: str, template: str, filters: Filters, **values: Any) -> str:
     """Renders a page. All values are escaped, and a value that the template names must be given.
 
+    The page can be encoded as UTF-8: lone surrogates, which texts from JSON may contain, are written as escapes.
+
     Args:
         package: Package that contains the template.
         template: File name of the template, in which ``style`` is the common style sheet.
@@ -24,7 +26,8 @@ def render(package: str, template: str, filters: Filters, **values: Any) -> str:
     environment.filters |= filters
     style = resources.files("mulan.pages").joinpath("style.css").read_text(encoding="utf-8")
     content = resources.files(package).joinpath(template).read_text(encoding="utf-8")
-    return environment.from_string(content).render(style=Markup(style), **values)
+    page = environment.from_string(content).render(style=Markup(style), **values)
+    return page.encode(errors="backslashreplace").decode()
 
 
 def data_uri(content: bytes, media_type: str) -> str:

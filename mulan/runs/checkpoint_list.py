@@ -31,6 +31,17 @@ def checkpoint_name(steps_done: int) -> str:
     return f"checkpoint_{steps_done:09d}"
 
 
+def steps_of_checkpoint(name: str) -> int | None:
+    """Returns the number of steps of the checkpoint in a folder of this name; None if it is no checkpoint's.
+
+    Example:
+        >>> steps_of_checkpoint(checkpoint_name(400)), steps_of_checkpoint("checkpoint_-5")
+        (400, None)
+    """
+    match = re.fullmatch(r"checkpoint_([0-9]{9})", name)
+    return int(match[1]) if match else None
+
+
 def checkpoints(run_uri: str) -> list[CheckpointInfo]:
     """Returns the complete checkpoints of a run, newest first. It checks the sizes of files, not their contents."""
     infos = (_info(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
@@ -39,7 +50,7 @@ def checkpoints(run_uri: str) -> list[CheckpointInfo]:
 
 def checkpoint_names(run_uri: str) -> list[str]:
     """Returns the names of all checkpoint folders, including incomplete ones and those being written or removed."""
-    return [name for name in filesystem.names_in(run_uri) if re.fullmatch(r"checkpoint_\d{9}", name)]
+    return [name for name in filesystem.names_in(run_uri) if steps_of_checkpoint(name) is not None]
 
 
 def remove_checkpoint(uri: str) -> None:
@@ -49,7 +60,7 @@ def remove_checkpoint(uri: str) -> None:
 
 
 def _info(run_uri: str, name: str) -> CheckpointInfo | None:
-    uri = filesystem.join(run_uri, name)
+    uri, steps_done = filesystem.join(run_uri, name), steps_of_checkpoint(name)
     try:
         manifest = parse_json(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
         files, score = manifest["files"], manifest["score"]
@@ -58,4 +69,4 @@ def _info(run_uri: str, name: str) -> CheckpointInfo | None:
         return None
     except (ValueError, TypeError, KeyError, AttributeError):  # a damaged manifest
         return None
-    return CheckpointInfo(uri, int(name.rpartition("_")[2]), files, score) if complete else None
+    return CheckpointInfo(uri, steps_done, files, score) if complete and steps_done is not None else None

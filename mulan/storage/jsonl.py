@@ -13,6 +13,7 @@ from typing import Any
 from mulan.config.errors import MulanError
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
+from mulan.storage.line_values import parsed_line
 
 PART_BYTES = 2**20
 """Size in bytes from which a part is complete: the next line begins a new one."""
@@ -83,31 +84,29 @@ def _read_part(uri: str, require_step: bool) -> list[dict[str, Any]]:
 
 
 def _parsed(line: bytes, name: str, require_step: bool) -> dict[str, Any]:
-    try:
-        values = json.loads(line)
-    except ValueError:
-        values = None
-    if not isinstance(values, dict) or (require_step and not isinstance(values.get("step"), int)):
+    values = parsed_line(line)
+    if values is None or (require_step and not isinstance(values.get("step"), int)):
         raise DamagedFile(f"{name} is damaged; restore that file, or remove the line")
     return values
 
 
 class JsonLinesTail:
-    """Follows a growing JSON-lines file over its parts."""
+    """Follows a growing JSON-lines file over its parts. Damaged lines are left out, so that they hide no others."""
 
     def __init__(self, uri: str) -> None:
         self._uri, self._part, self._offset = uri, 0, 0
 
     def new_lines(self) -> list[dict[str, Any]]:
-        """Returns the complete lines added since the last call, or all lines if the file has been truncated since."""
+        """Returns the complete lines added since the last call, or all lines if the file has been truncated since.
+
+        A line is a JSON object of any content.
+        """
         lines = []
         try:
             while new := self._new_lines_of_part():
                 lines += new
         except (OSError, StorageError):  # the caller polls
             pass
-        except ValueError:  # truncated and grown again: the offset is in the middle of a line
-            self._part = self._offset = 0
         return lines
 
     def _new_lines_of_part(self) -> list[dict[str, Any]]:
@@ -121,14 +120,15 @@ class JsonLinesTail:
         return self._read()
 
     def _read(self) -> list[dict[str, Any]]:
-        content, size = filesystem.read_new(part_name(self._uri, self._part), self._offset)
-        if size < self._offset:
-            self._part = self._offset = 0
+        begin = max(0, self._offset - 1)
+        content, size = filesystem.read_new(part_name(self._uri, self._part), begin)
+        if size < self._offset or (self._offset and content[:1] != b"\n"):  # truncated, and perhaps grown again
+            self._part = self._offset = begin = 0
             content, size = filesystem.read_new(self._uri, 0)
-        whole = content[: content.rfind(b"\n") + 1]
-        lines = [json.loads(line) for line in whole.splitlines()]
-        self._offset += len(whole)
-        return lines
+        end = content.rfind(b"\n") + 1
+        new = content[self._offset - begin : end].split(b"\n")[:-1]
+        self._offset = begin + end
+        return [line for each in new if (line := parsed_line(each)) is not None]
 
 
 class JsonLinesLog:

@@ -13,6 +13,7 @@ from mulan.runs.lease import Fence, RunTakenOver
 from mulan.runs.run import Run
 from mulan.storage.filesystem import is_local
 from mulan.storage.jsonl import JsonLinesTail
+from mulan.storage.line_values import step_of, time_of
 from mulan.tracking.identity import TrackedRun, read_identity, write_identity
 from mulan.tracking.registry import open_tracker
 from mulan.tracking.scalars import step_scalars
@@ -152,9 +153,9 @@ class TrackerFeed:
                 newest = scalars.step
                 self._steps.append(scalars)
         lines = [line for tail in self._event_tails for line in tail.new_lines()]
-        for line in sorted(lines, key=lambda line: float(line.get("time", 0))):
-            step = int(line.get("step", newest))
-            self._events.append((step, float(line.get("time", 0)), redacted(str(line.get("event", "")))))
+        for line in sorted(lines, key=time_of):
+            step = step_of(line)
+            self._events.append((newest if step is None else step, time_of(line), redacted(str(line.get("event", "")))))
 
     def _opened(self) -> Tracker:
         identity = self._identity

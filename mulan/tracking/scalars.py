@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
+from mulan.storage.line_values import step_of
 from mulan.tracking.tracker import StepScalars
 
 _SPEED = ("pairs_per_s", "step_s", "model_flops", "mfu", "data_cpus")
@@ -35,8 +36,8 @@ def step_scalars(line: Mapping[str, Any]) -> StepScalars | None:
 
     Numbers that are not finite, which are null in the file, have no scalar.
     """
-    step = line.get("step")
-    if not isinstance(step, int):
+    step = step_of(line)
+    if step is None:
         return None
     ended_s = line.get("time")
     named = {name: value for name, value in _named(line) if _is_finite(value)}

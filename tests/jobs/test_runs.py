@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from jobs import runs as command
 from mulan.config.errors import MulanError, SeveralErrors
+from mulan.monitoring.run_list import NoStorage
 from mulan.monitoring.status import RunState, RunStatus, run_status
 from mulan.monitoring.stopping import NoDriver
 from mulan.runs import lease as lease_module
@@ -22,6 +24,7 @@ from mulan.runs.run import Run, RunError
 from mulan.runs.stop import stop_request_to
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
+from mulan.storage.jsonl import DamagedFile
 from tests.monitoring.planted import STEPS, append, lease, metrics_line, planted
 from tests.monitoring.test_run_list import write_all
 from tests.waiting import wait_until
@@ -49,8 +52,11 @@ def test_list(storage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     }  # fmt: skip
     assert (found["alone"]["state"], found["alone"]["step"], found["broken"]["state"]) == ("finished", STEPS, "damaged")
     assert [each["state"] for each in found["sweep"]["runs"]] == ["ended by its sweep"] * 2 + ["running"]
-    call(monkeypatch, "list", "--storage", f"{storage}/nowhere")
-    assert capsys.readouterr().out == f"no runs in {storage}/nowhere\n"
+    Path(storage, "empty").mkdir()
+    call(monkeypatch, "list", "--storage", f"{storage}/empty")
+    assert capsys.readouterr().out == f"no runs in {storage}/empty\n"
+    with pytest.raises(NoStorage, match="nowhere does not exist; give the folder"):
+        call(monkeypatch, "list", "--storage", f"{storage}/nowhere")
 
 
 def test_show(storage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,7 +136,8 @@ def test_storage_that_fails_for_a_while_does_not_end_watch(tmp_path: Path, monke
 
 def test_compare(storage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = f"{storage}/pages/of two.html"
-    call(monkeypatch, "compare", "alone", "sweep/trial_0001", "alone", "--storage", storage, "--out", out)
+    runs = ("alone", "sweep/trial_0001", "alone", "alone/", "sweep/trial_0001/")
+    call(monkeypatch, "compare", *runs, "--storage", storage, "--out", out)
     assert capsys.readouterr().out == f"comparison: {out}\n"
     assert "<title>alone, sweep/trial_0001</title>" in Path(out).read_text()
     with pytest.raises(
@@ -138,6 +145,48 @@ def test_compare(storage: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     ):
         call(monkeypatch, "compare", "alone", "none", "sweep", "--storage", storage, "--out", f"{storage}/x.html")
     assert not Path(storage, "x.html").exists()
+
+
+ODD_LINES = {
+    "damaged": [b"{", b"[1, 2]", b"3", b"null"],
+    "order": [b'{"step": %d, "loss": 1}' % step for step in (100, -100_000, 50, 200)],
+    "digits": [b'{"step": 1%s, "loss": 1}' % (400 * b"0")],
+    "values": [b'{"step": %d, "loss": %s1.7e308, "step_s": 5e-324}' % each for each in ((100, b""), (200, b"-"))],
+    "names": [
+        rb'{"step": 9, "loss_$\\frac$": 1, "loss_\ud800": 1, "validation": {"$x_$": 1, "<script>": 1, "\ud800": 2}}'
+    ],
+    "events": [
+        rb'{"step": 8, "time": 1e300, "event": "\ud800<script>"}',
+        b'{"step": 8, "time": "z", "event": {"a": 1}}',
+        b'{"step": 8, "event": null}',
+    ],
+}
+
+
+@pytest.mark.parametrize("kind", ODD_LINES)
+def test_every_command_shows_a_run_with_odd_lines(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = planted(str(tmp_path), "run", steps=8, saved=[8])
+    planted(str(tmp_path), "other", steps=5)
+    content = b"".join(line + b"\n" for line in ODD_LINES[kind])
+    for uri in (run.metrics_uri, run.events_uri, run.failures_uri):
+        planted_lines = Path(uri).read_bytes() if Path(uri).exists() else b""
+        Path(uri).write_bytes(content + planted_lines + content)
+    for command_line in (["show", "run"], ["show", "run", "--json"], ["list", "--json"], ["watch", "run"]):
+        with suppress(SystemExit):  # of watch
+            call(monkeypatch, *command_line, "--storage", str(tmp_path))
+        printed = capsys.readouterr().out
+        assert "interrupted" in printed
+        if "--json" in command_line:
+            json.loads(printed, parse_constant=pytest.fail)
+    out = tmp_path / "page.html"
+    try:
+        call(monkeypatch, "compare", "run", "other", "--storage", str(tmp_path), "--out", str(out))
+    except DamagedFile:
+        assert kind == "damaged"
+    else:
+        assert "<script" not in out.read_text(encoding="utf-8")
 
 
 def test_stop_waits_for_the_end_and_says_the_step(

@@ -98,6 +98,15 @@ def test_the_details_of_an_event_follow_it(tmp_path: Path) -> None:
     assert events.new_lines() == ["train  profile", "worker  s a step", "0          0.400", "train  next"]
 
 
+def test_odd_lines_hide_no_events(tmp_path: Path) -> None:
+    run = Run(str(tmp_path), "run")
+    events = RunEvents(run, create_autospec(Heartbeat))
+    JsonLinesLog(run.events_uri).append([{"time": "x"}, {"time": 2.0, "event": "next", "detail": 3}])
+    with open(run.events_uri, "a") as file:
+        file.write("{\n[1]\n")
+    assert events.new_lines() == ["train  ", "train  next", "3"]
+
+
 def test_hanging_steps_follow_the_events(tmp_path: Path) -> None:
     run, hangs = Run(str(tmp_path), "run"), create_autospec(HangReports)
     hangs.new_lines.return_value = ["a step hangs"]

@@ -3,10 +3,13 @@
 import math
 import re
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
+import pytest
 
 from mulan.monitoring.curves import CurveGroup, curve_groups
+from mulan.storage.line_values import MAX_NUMBER, MAX_STEP
 from tests.monitoring.planted import metrics_line
 
 
@@ -65,6 +68,52 @@ def test_terms_have_pictures_if_there_are_several_and_odd_lines_are_left_out() -
     assert curve_groups({"run": []}, "recall10") == []
     one = [{"step": 1, "loss": 1.0, "loss_a": 1.0}]
     assert titles(curve_groups({"run": one}, "recall10")[0]) == ["Training loss"]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [{"step": 1, "loss": 1.7e308}, {"step": 2, "loss": -1.7e308}, {"step": 3, "loss": 2.5}],
+        [
+            {"step": 10**400, "loss": 1.0},
+            {"step": -7, "loss": 1.0},
+            {"step": True, "loss": 1},
+            {"step": 3, "loss": 2.5},
+        ],
+        [{"step": 3, "loss": 2.5}, {"step": 1, "loss": MAX_NUMBER}, {"step": 2, "loss": -MAX_NUMBER}],
+        [{"step": 1, "loss": 5e-324}, {"step": 2, "loss": 1e-323}, {"step": MAX_STEP, "loss": 2.5}],
+    ],
+)
+def test_numbers_of_any_size_are_drawn_or_left_out(lines: list[dict[str, Any]]) -> None:
+    timed = [line | {"time": line["loss"] * 3600} for line in lines]
+    groups = curve_groups({"run": timed}, "recall10")
+    assert groups[0].pictures[0].alt == "Training loss by step; at the end: run 2.5."
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (r"$\frac$", r"$\frac$"),
+        ("$", "$"),
+        ("\ud800", r"\ud800"),
+        ("a\0\x1b[31m", r"a\x00\x1b[31m"),
+        ("<script>alert(1)</script>&", "<script>alert(1)</script>&"),
+        ("夜\N{ZERO WIDTH NON-JOINER}曲", "夜\N{ZERO WIDTH NON-JOINER}曲"),
+        ("x" * 2000, "x" * 40),
+    ],
+)
+def test_any_name_is_shown_as_it_is(name: str, shown: str) -> None:
+    line = {"step": 1, "loss": 1.0, f"loss_{name}": 1.0, "loss_other": 1.0, "validation": {name: 0.5}}
+    (group,) = curve_groups({name: [line], "b": [line]}, "recall10")
+    assert len(group.pictures) == 4
+    all_texts: list[str] = []
+    for picture in group.pictures:
+        assert b"<script" not in picture.svg
+        texts = list(ElementTree.fromstring(picture.svg).itertext())
+        assert any(shown in text for text in texts if text.startswith("\N{ZERO WIDTH SPACE}"))  # the legend
+        all_texts.extend(texts)
+    assert any(f"Loss term {shown}" in text for text in all_texts)
+    assert any(f"Validation {shown}" in text for text in all_texts)
 
 
 def test_names_are_neither_mathematics_nor_hidden() -> None:

@@ -13,6 +13,12 @@ def test_few_lines_are_kept_and_repeated_steps_replace_those_before() -> None:
     assert [line["step"] for line in sample.lines if line["attempt"] == 1] == list(range(1, 31))
 
 
+def test_a_line_without_a_step_that_a_run_has_changes_nothing() -> None:
+    sample = LineSample(100)
+    sample.add([{"step": 1}, {"step": 2}, {"step": -100_000}, {"step": 10**400}, {"step": True}, {"step": 3}])
+    assert [line["step"] for line in sample.lines] == [1, 2, 3]
+
+
 def test_many_lines_are_thinned_evenly_and_validations_are_kept_longer() -> None:
     sample = LineSample(100)
     for step in range(1, 10_001):

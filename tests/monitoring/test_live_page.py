@@ -1,5 +1,7 @@
 """Tests what the page of a run says."""
 
+from dataclasses import replace
+
 from mulan.monitoring.line_sample import LineSample
 from mulan.monitoring.live_page import render_live
 from mulan.monitoring.live_report import LiveContent
@@ -35,6 +37,16 @@ def test_a_run_with_steps_has_cards_a_bar_and_curves() -> None:
     for text in ("25% of 20 steps", "2 min 10 s", "8.0 pairs/s", "3.500", "0.250", "best 0.500 at step 3"):
         assert text in found
     assert 'aria-valuenow="5"' in found and "width: 25.0%" in found
+
+
+def test_texts_of_a_run_are_escaped() -> None:
+    lines = LineSample()
+    hostile = "<script>alert(1)</script>\ud800"
+    lines.add([metrics_line(1) | {f"loss_{hostile}": 1.0, "loss_b": 1.0, "validation": {hostile: 0.5}}])
+    status = replace(WAITING, reason=hostile, last_failure=hostile, failures=1, skipped_recordings={hostile: 1})
+    found = render_live(LiveContent(status, lines, ((NOW, hostile),), hostile, hostile), now=NOW)
+    assert "<script" not in found and found.count("&lt;script&gt;") >= 6
+    found.encode()
 
 
 def test_a_finished_run_says_how_it_is_evaluated() -> None:

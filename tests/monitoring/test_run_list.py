@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mulan.monitoring.run_list import ABLATION, SWEEP, OtherFolder, RunGroup, find, list_runs
+from mulan.monitoring.run_list import ABLATION, SWEEP, NoStorage, OtherFolder, RunGroup, find, list_runs
 from mulan.monitoring.status import RunState, RunStatus
 from mulan.runs.run import RunError
 from mulan.storage import filesystem
@@ -63,8 +63,22 @@ def test_no_content_of_a_file_hides_the_other_runs(tmp_path: Path, name: str) ->
     assert [each.name for each in list_runs(str(tmp_path))] == ["good", "odd"]
 
 
+def test_a_folder_that_is_missing_on_this_machine_is_told_from_an_empty_one(tmp_path: Path) -> None:
+    assert list_runs(str(tmp_path)) == [] == list_runs(f"memory://nothing-{tmp_path.name}")
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+    for name, fault in (
+        ("a\nnowhere", r"a\\nnowhere does not exist"),
+        ("file", "file is no folder"),
+        ("link", "link is"),
+    ):
+        for read in (list_runs, lambda uri: find(uri, "run")):
+            with pytest.raises(NoStorage, match=rf"--storage /.*/{fault}.*; give the folder") as error:
+                read(f"{tmp_path}/{name}")
+            assert error.value.exit_code == 2
+
+
 def test_everything_in_a_folder_is_listed(storage_uri: str) -> None:
-    assert list_runs(storage_uri) == []
     write_all(storage_uri)
     check_all(storage_uri)
 

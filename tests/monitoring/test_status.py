@@ -182,6 +182,8 @@ def test_without_a_time_the_last_step_is_as_old_as_the_file(tmp_path: Path) -> N
         b"{}\n[]\nnull\n3\n",
         b'{"step": "x"}\n{"step": 2.5}\n{"step": 1' + 400 * b"0" + b"}\n",
         b'{"step": 4, "loss": "x", "step_s": null, "validation": 3, "skipped_recordings": [1], "time": "y"}\n',
+        b'{"step": -4}\n{"step": true}\n{"step": 1e9}\n',
+        b'{"step": 4, "loss": 1.7e308, "step_s": 5e-324, "validation": {"recall10": -1.7e308}, "time": 1e300}\n',
         b'{"step": 4, "loss": NaN, "step_s": -Infinity, "validation": {"recall10": true}, "time": 1e999}\n',
     ],
 )
@@ -193,6 +195,23 @@ def test_odd_lines_are_no_errors(tmp_path: Path, lines: bytes) -> None:
     status = run_status(run)
     assert status.loss is None and status.score is None and status.skipped_recordings == {}
     assert status.step == (4 if b'"step": 4' in lines else 0)
+    json.dumps(asdict(status), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint_-5",
+        f"checkpoint_{200 * '9'}",
+        "checkpoint_\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0662\u0665",
+        "checkpoint_25",
+    ],
+)
+def test_only_checkpoints_are_saved_steps(tmp_path: Path, name: str) -> None:
+    run = planted(str(tmp_path), "run", steps=7, saved=[5])
+    filesystem.write_atomically(f"{run.uri}/{name}/manifest.json", b'{"files": {}, "score": 0.9}')
+    status = run_status(run)
+    assert (status.saved_step, status.best_score, status.state) == (5, 0.1, RunState.INTERRUPTED)
 
 
 @pytest.mark.parametrize("content", [None, b"\xff", b"[train]\nsteps = 'many'", b"x = ["])

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mulan.monitoring.driver import Driver
-from mulan.monitoring.stopping import NoDriver, StillRunning, stop_and_wait
+from mulan.monitoring.stopping import NoDriver, NotAsked, StillRunning, stop_and_wait
 from mulan.runs.lease import STALE_AFTER_S, hold_lease
 from mulan.runs.lease_files import Holder, newest
 from mulan.runs.run import Run
@@ -116,3 +116,15 @@ def test_a_lease_that_is_being_written_is_waited_for(tmp_path: Path) -> None:
     filesystem.write_atomically(f"{run.uri}/lease/000000002.json", b"")
     with pytest.raises(NoDriver, match="a lease that no driver holds"):
         stop(run.uri, Time())
+
+
+@pytest.mark.parametrize(("content", "timeout_s"), [(b"", 2.0), (b"{damaged", 2.0), (b"{damaged", 0.0)])
+def test_a_lease_that_cannot_be_read_is_waited_for_until_the_timeout(
+    tmp_path: Path, content: bytes, timeout_s: float
+) -> None:
+    run, time = Run(str(tmp_path), "run"), Time()
+    filesystem.write_atomically(f"{run.uri}/lease/000000001.json", content)
+    with pytest.raises(NotAsked, match=r"run was not asked to stop: .*/lease/000000001.json, could not be") as error:
+        stop(run.uri, time, timeout_s)
+    assert error.value.exit_code == 1
+    assert time.now_s == timeout_s and not has_request(run.uri)

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from mulan.monitoring.terminal_curve import curve_lines
+from mulan.storage.line_values import MAX_NUMBER
 
 
 def dots(lines: list[str], label_width: int) -> set[tuple[int, int]]:
@@ -40,6 +41,19 @@ def test_equal_values_are_a_level_line_with_one_label(points: list[tuple[float, 
     lines = curve_lines(points, width=4, height=3)
     assert [line[:3] for line in lines] == ["2.5", "   ", "   "]
     assert {row for _, row in dots(lines, 3)} == {6}
+
+
+def test_points_are_drawn_in_the_order_of_their_steps() -> None:
+    points = [(0, 1.0), (100, 2.0), (200, 3.0)]
+    drawn = curve_lines(points, width=10, height=3)
+    assert curve_lines([points[1], points[0], points[2]], width=10, height=3) == drawn
+    assert curve_lines([points[2], points[1], points[0]], width=10, height=3) == drawn
+
+
+@pytest.mark.parametrize("size", [MAX_NUMBER, 1e-300])
+def test_the_largest_and_the_smallest_numbers_can_be_drawn(size: float) -> None:
+    lines = curve_lines([(step, size * (-1) ** step) for step in range(8)], width=4, height=2)
+    assert [line.split()[0] for line in lines] == [f"{size:.4g}", f"{-size:.4g}"]
 
 
 def test_nothing_is_drawn_of_nothing_and_lines_have_their_size() -> None:

@@ -31,3 +31,9 @@ def test_a_missing_value_is_an_error(package: str) -> None:
 
 def test_content_is_part_of_its_address() -> None:
     assert data_uri(b"\xff\x00", "audio/flac") == "data:audio/flac;base64,/wA="
+
+
+def test_texts_that_cannot_be_encoded_are_written_as_escapes(package: str) -> None:
+    page = render(package, "page.html", {"shout": str.upper}, text="\ud800")
+    assert r"<p>\ud800</p>" in page
+    page.encode()

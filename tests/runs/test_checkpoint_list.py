@@ -7,7 +7,14 @@ import pytest
 import torch
 
 from mulan.runs.checkpoint import write_checkpoint
-from mulan.runs.checkpoint_list import MANIFEST, checkpoint_name, checkpoint_names, checkpoints, remove_checkpoint
+from mulan.runs.checkpoint_list import (
+    MANIFEST,
+    checkpoint_name,
+    checkpoint_names,
+    checkpoints,
+    remove_checkpoint,
+    steps_of_checkpoint,
+)
 from mulan.storage import filesystem
 from mulan.training.state import Progress
 
@@ -94,3 +101,19 @@ def test_a_partly_removed_checkpoint_is_not_listed(run_uri: str, monkeypatch: py
     assert checkpoints(run_uri) == []
     remove_checkpoint(uri)  # the remains
     assert checkpoint_names(run_uri) == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "checkpoint_-5",
+        "checkpoint_5",
+        f"checkpoint_{200 * '9'}",
+        "checkpoint_\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0665",
+        "x",
+    ],
+)
+def test_a_folder_of_another_name_is_no_checkpoint(tmp_path: Path, name: str) -> None:
+    assert steps_of_checkpoint(name) is None and steps_of_checkpoint(checkpoint_name(5)) == 5
+    filesystem.write_atomically(f"{tmp_path}/{name}/manifest.json", b'{"files": {}, "score": 0.9}')
+    assert checkpoint_names(str(tmp_path)) == [] == checkpoints(str(tmp_path))

@@ -160,6 +160,17 @@ def test_events_of_this_attempt_are_sent(tmp_path: Path) -> None:
     assert sent == [(0, "2 workers continue from s3://***@bucket"), (1, "a worker was lost")]
 
 
+def test_odd_lines_hide_neither_events_nor_steps(tmp_path: Path) -> None:
+    run, tracker = planted_run(tmp_path, RECIPE), PlantedTracker()
+    with feeding(run, tracker):
+        with open(run.events_uri, "a") as file:
+            file.write('{\n[1]\n{"time": "x", "step": "y", "event": 3}\n')
+        with open(run.metrics_uri, "a") as file:
+            file.write('{\n3\n{"step": 1%s}\n{"step": 1, "loss": 1.0}\n' % ("0" * 400))
+        wait_for(lambda: tracker.steps() == [1])
+    assert [call[2] for call in tracker.calls if call[0] == "event"] == ["3"]
+
+
 def test_a_driver_that_lost_its_lease_writes_and_closes_nothing(tmp_path: Path) -> None:
     run, tracker = planted_run(tmp_path, RECIPE, steps=1), PlantedTracker()
     with hold_lease(run.uri) as fence:

@@ -63,7 +63,18 @@ def test_a_line_without_its_time_has_the_present_one() -> None:
     assert scalars is not None and before <= scalars.time_s <= time.time()
 
 
-@pytest.mark.parametrize("line", [{}, {"step": "1"}, {"step": None, "loss": 1.0}, {"event": "begun"}])
+@pytest.mark.parametrize(
+    "line",
+    [
+        {},
+        {"step": "1"},
+        {"step": None, "loss": 1.0},
+        {"event": "begun"},
+        {"step": 10**400},
+        {"step": -1},
+        {"step": True},
+    ],
+)
 def test_a_line_of_no_step_has_no_scalars(line: dict[str, object]) -> None:
     assert step_scalars(line) is None
 

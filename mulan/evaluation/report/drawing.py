@@ -1,6 +1,7 @@
 """What all pictures of reports have in common: self-contained SVG, one style, a palette for colour-blind readers."""
 
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Colours of Okabe and Ito, which colour-blind readers can tell apart."""
 INK, GREY, FAINT = "#1f2430", "#6b7280", "#d9dde3"
 _PNG_DPI = 150
+_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that an SVG document cannot contain: control characters and lone surrogates."""
 STYLE: Any = {
     "svg.fonttype": "none",  # text stays text: small, sharp, selectable
     "svg.hashsalt": "mulan",  # the same figure gives the same bytes
@@ -86,8 +89,11 @@ def svg_of(figure: Figure) -> bytes:
 
 
 def literal(text: str) -> str:
-    """Returns a text that matplotlib shows as it is: dollar signs would begin a formula."""
-    return text.replace("$", r"\$")
+    """Returns a text that matplotlib shows as it is, with escapes for what it or an SVG document cannot contain.
+
+    Dollar signs would begin a formula.
+    """
+    return _NOT_IN_XML.sub(lambda match: ascii(match[0])[1:-1], text).replace("$", r"\$")
 
 
 @contextmanager
