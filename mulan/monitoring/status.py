@@ -1,6 +1,5 @@
 """The status of a run, read from the files in its folder by a few small requests, however long the run is."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -8,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from mulan.config.errors import MulanError
+from mulan.config.parsing import parse_json
 from mulan.config.recipe import Recipe
 from mulan.monitoring.driver import Driver, LeaseWatch, newest_driver
 from mulan.monitoring.tail import Lines, read_tails
@@ -224,8 +224,8 @@ def _saved(manifests: Mapping[str, bytes]) -> dict[int, float | None]:
     for name, content in manifests.items():
         step = steps_of_checkpoint(name.partition("/")[0])
         try:
-            score = json.loads(content)["score"]
-        except (ValueError, TypeError, KeyError, RecursionError):  # damaged, so that training uses the one before it
+            score = parse_json(content)["score"]
+        except (ValueError, TypeError, KeyError):  # damaged, so that training uses the one before it
             continue
         if step is not None:
             found[step] = number({"score": score}, "score")

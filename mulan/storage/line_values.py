@@ -1,8 +1,9 @@
 """Lines of JSON-lines files and the numbers in them, which a person or another program may have written."""
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+from mulan.config.parsing import parse_json
 
 MAX_NUMBER = 1e100
 """Maximum absolute value of a number, far beyond what training writes: sums and products of such numbers are finite."""
@@ -13,8 +14,8 @@ MAX_STEP = 2**53
 def parsed_line(line: bytes) -> dict[str, Any] | None:
     """Returns the JSON object in a line; None if it is damaged."""
     try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
+        values = parse_json(line)
+    except ValueError:
         return None
     return values if isinstance(values, dict) else None
 
