@@ -48,8 +48,9 @@ def has_page(run: Run) -> bool:
     ],
 )
 def test_the_page_exists_during_training_and_says_how_it_ended(
-    storage_uri: str, error: BaseException | None, state: str
+    storage_uri: str, error: BaseException | None, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mulan.monitoring.live_report.END_TIMEOUT_S", 300.0)  # on a busy machine
     with training(storage_uri) as (run, fence):
         try:
             with live_report(run, fence):
