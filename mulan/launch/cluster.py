@@ -144,7 +144,10 @@ def connection_error(error: Exception, address: str | None) -> ClusterRefused | 
     elif "uthentication" in reason or "token" in reason:
         remedy = "give this user the cluster's token (RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH), or set RAY_AUTH_MODE"
     elif address:
-        remedy = "check RAY_ADDRESS and that the cluster is up; unset RAY_ADDRESS to start a local cluster"
+        remedy = (
+            "check RAY_ADDRESS and that the cluster is up, and set RAY_AUTH_MODE=token if it asks for a token; "
+            "unset RAY_ADDRESS to start a local cluster"
+        )
     else:
         remedy = "see its logs in RAY_TMPDIR or /tmp/ray, and run the same command again"
         return ClusterFailed(f"{what}: {reason}; {remedy}")

@@ -191,7 +191,7 @@ def test_a_sweep_with_killed_processes_ends_with_the_same_results(tiny_corpus: s
     rates = [point.get("optim.lr", recipe.optim.lr) for point in points]
     assert [trial.run.recipe().optim.lr for trial in trials] == rates
     assert all(trial.is_over(recipe) for trial in trials)
-    assert any(checkpoints(trial.run.uri)[0].steps_done < 12 for trial in trials), "ASHA has not stopped a trial"
+    assert any(trial.was_stopped() for trial in trials), "ASHA has not stopped a trial"
     words = shlex.split(done.stdout.partition("best: ")[2].partition("\n")[0])
     best = next(trial for trial in trials if trial.settings == words[1::2])
     again = [sys.executable, "-m", "jobs.train", "--recipe", "demo_miniature", *common, "--name", "again", *words]
