@@ -1,5 +1,6 @@
 """Tests that errors of starting or joining Ray are one line with a remedy; Ray itself is not started."""
 
+import importlib
 import os
 import signal
 import sys
@@ -22,6 +23,7 @@ def fake_ray(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
             raise fake.error
 
     fake = SimpleNamespace(init=init, is_initialized=lambda: False, error=None, calls=[])
+    importlib.import_module("mulan.private_ray.core")  # with the real Ray, also if this file is tested alone
     monkeypatch.setitem(sys.modules, "ray", fake)
     monkeypatch.setattr("mulan.launch.cluster._started", set())
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
