@@ -119,9 +119,10 @@ def recipe_from_toml(text: str, *, name: str) -> Recipe:
         RecipeError: The text is not TOML, or the recipe is invalid; lists all errors.
     """
     try:
-        return validated(Recipe, parse_toml(text), name=name)
+        values = parse_toml(text)
     except ValueError as error:
         raise RecipeError(name, [f"is not TOML: {error}"]) from error
+    return validated(Recipe, values, name=name)
 
 
 def differing_fields(first: Recipe, second: Recipe) -> dict[str, tuple[Any, Any]]:
