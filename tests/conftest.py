@@ -16,6 +16,8 @@ os.environ.setdefault("DS_ACCELERATOR", "cpu")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["RAY_AUTH_MODE"] = "disabled"
+# before Ray is imported: code that needs Ray fails without one, instead of starting one or joining another's
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 
 import fsspec
 import s3fs

@@ -107,6 +107,7 @@ def _start(ray: Any, scale: ScaleConfig) -> None:
     from mulan.private_ray.core import ENVIRONMENT, PRIVATE_SETTINGS
 
     ray.init(
+        address="local",  # without it, Ray joins the last cluster started by `ray start`, even if it has ended
         num_cpus=_local_cpus(scale),
         include_dashboard=False,
         log_to_driver=False,

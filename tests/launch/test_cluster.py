@@ -4,10 +4,13 @@ import importlib
 import os
 import signal
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ray._private.services import canonicalize_bootstrap_address
+from ray._private.utils import write_ray_address
 
 from mulan.config.sections import ScaleConfig
 from mulan.launch.cluster import ClusterFailed, ClusterRefused, connect, connection_error, started_ray
@@ -79,9 +82,21 @@ def test_an_address_without_a_cluster_is_refused_at_once(
     assert "token" in str(connection_error(RuntimeError("Authentication failed: no token"), "head:6379"))
 
 
+def test_a_cluster_of_this_machine_that_has_ended_is_not_joined(
+    fake_ray: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    (tmp_path / "ray").mkdir()
+    write_ray_address("203.0.113.1:6379", str(tmp_path / "ray"))  # `ray start` does, and leaves it there when it is killed
+    assert canonicalize_bootstrap_address(None) == "203.0.113.1:6379"
+    connect(ScaleConfig())
+    (call,) = fake_ray.calls
+    assert canonicalize_bootstrap_address(call["address"]) is None
+
+
 @pytest.mark.parametrize("home", ["/proc/1/nohome", "{tmp_path}/file"])
 def test_without_a_writable_home_folder_a_token_is_set_in_the_environment(
-    home: str, fake_ray: SimpleNamespace, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    home: str, fake_ray: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_text("not a folder")
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):

@@ -1,4 +1,4 @@
-"""Tests what a driver does for a run that is trained to its last step; it needs no Ray."""
+"""Tests what a driver does for a run that is trained to its last step."""
 
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +18,7 @@ class _IndexAlone:
     index_sha256: Any = None
 
 
-@pytest.mark.processes  # TensorBoard's reader starts one
+@pytest.mark.usefixtures("ray_cluster")  # for the folder of the driver's log
 def test_trackers_receive_what_they_lack(tmp_path: Path) -> None:
     recipe = recipe_with("tensorboard")
     run = planted_run(tmp_path, recipe, steps=recipe.train.steps)
