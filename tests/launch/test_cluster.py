@@ -87,7 +87,7 @@ def test_a_cluster_of_this_machine_that_has_ended_is_not_joined(
 ) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     (tmp_path / "ray").mkdir()
-    write_ray_address("203.0.113.1:6379", str(tmp_path / "ray"))  # `ray start` does, and leaves it there when it is killed
+    write_ray_address("203.0.113.1:6379", str(tmp_path / "ray"))  # stays when a cluster of `ray start` is killed
     assert canonicalize_bootstrap_address(None) == "203.0.113.1:6379"
     connect(ScaleConfig())
     (call,) = fake_ray.calls
