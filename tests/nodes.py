@@ -34,6 +34,7 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
     "RAY_AUTH_MODE": "disabled",
     "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # at Ray's default of 15, training yields to the tests beside it
 }
 
 
