@@ -31,6 +31,8 @@ LONGEST_FIRST = (
     "tests/benchmarks/test_steps.py",
     "tests/jobs/test_s3.py",
     "tests/jobs/test_demo.py",
+    "tests/tune/test_sweep.py",
+    "tests/cluster/test_autoscaling.py",
 )
 """Files that are started first, so that both processes end at about the same time. The others follow in their order."""
 

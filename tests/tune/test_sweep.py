@@ -151,10 +151,10 @@ def test_a_sweep_with_killed_processes_ends_with_the_same_results(tiny_corpus: s
     settings = ["train.steps=12", "train.validate_every_steps=2", "scale.workers=1", "scale.data_cpus=1"]
     common = ["--data", tiny_corpus, "--storage", str(tmp_path)]
     common += [word for setting in settings for word in ("--set", setting)]
-    call = [*common, "--name", "s", "--trials", "9"]
-    recipe = for_sweep(load_recipe("demo_miniature", settings, data_uri=tiny_corpus), trials=9)
+    call = [*common, "--name", "s", "--trials", "6"]
+    recipe = for_sweep(load_recipe("demo_miniature", settings, data_uri=tiny_corpus), trials=6)
     run, space = Run(str(tmp_path), "s"), load_space("default", recipe)
-    trials = planned_trials(SweepPlan(recipe, run, space, "random", objectives_of([], recipe)), 9)
+    trials = planned_trials(SweepPlan(recipe, run, space, "random", objectives_of([], recipe)), 6)
 
     def is_training(number: int) -> bool:
         return bool(checkpoints(trials[number].run.uri)) and not trials[number].is_over(recipe)
