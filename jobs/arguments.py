@@ -23,6 +23,7 @@ from rich.console import Console
 from mulan.config.errors import MulanError, RecipeError
 from mulan.config.paths import redacted
 from mulan.config.recipe import Recipe
+from mulan.launch.cluster import end_started_ray
 from mulan.recipes.registry import known_names, load_recipe, named_recipes, with_settings
 from mulan.runs.run import Run
 from mulan.runs.stop import RunStopped
@@ -219,7 +220,9 @@ def end(main: Callable[[], None], *, repeated: str = "resumes from the newest ch
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         hint = f"interrupted; the same command {repeated}: "
-        print(hint + redacted(shlex.join(sys.orig_argv)), file=sys.stderr)
+        print(hint + redacted(shlex.join(sys.orig_argv)), file=sys.stderr, flush=True)
+        if not end_started_ray():
+            os._exit(130)  # its remaining processes end with this one
         sys.exit(130)
     except BrokenPipeError:  # the reader of the output has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 ANSWER_TIMEOUT_S = 20.0
 """The time limit for connecting to an existing cluster."""
-
+SHUTDOWN_LIMIT_S = 15.0
+"""The time limit for ending a local cluster after an interruption."""
 
 _started: set[int] = set()
 """The id of this process once it has started Ray; a process forked from it has another id."""
@@ -30,6 +31,23 @@ _started: set[int] = set()
 def started_ray() -> bool:
     """Returns whether :func:`connect` started Ray in this process, so that it ends with this process."""
     return os.getpid() in _started
+
+
+def end_started_ray(limit_s: float = SHUTDOWN_LIMIT_S) -> bool:
+    """Ends the Ray that :func:`connect` started in this process, if it did.
+
+    Returns:
+        Whether it has ended within the limit in seconds. It does not if its processes received the same signal as this
+        one, as from ``timeout`` or a batch system: Ray then waits a minute for an answer of one that is gone.
+    """
+    if not started_ray():
+        return True
+    import ray
+
+    ending = threading.Thread(target=ray.shutdown, daemon=True)
+    ending.start()
+    ending.join(limit_s)
+    return not ending.is_alive()
 
 
 class ClusterRefused(MulanError):

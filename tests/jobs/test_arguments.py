@@ -246,6 +246,7 @@ def test_an_interrupted_job_prints_the_command_that_resumes_it(
     def main() -> None:
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("mulan.launch.cluster._started", set())  # Ray serves other tests, and is not ended
     monkeypatch.setattr(sys, "argv", ["sweep.py"])
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "tune.sweep", "--name", "my sweep"])
     with pytest.raises(SystemExit) as exited:

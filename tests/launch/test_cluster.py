@@ -4,16 +4,15 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray._private.services import canonicalize_bootstrap_address
-from ray._private.utils import write_ray_address
 
 from mulan.config.sections import ScaleConfig
-from mulan.launch.cluster import ClusterFailed, ClusterRefused, connect, connection_error, started_ray
+from mulan.launch.cluster import ClusterFailed, ClusterRefused, connect, connection_error, end_started_ray, started_ray
 
 
 @pytest.fixture
@@ -82,16 +81,11 @@ def test_an_address_without_a_cluster_is_refused_at_once(
     assert "token" in str(connection_error(RuntimeError("Authentication failed: no token"), "head:6379"))
 
 
-def test_a_cluster_of_this_machine_that_has_ended_is_not_joined(
-    fake_ray: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
-    (tmp_path / "ray").mkdir()
-    write_ray_address("203.0.113.1:6379", str(tmp_path / "ray"))  # stays when a cluster of `ray start` is killed
-    assert canonicalize_bootstrap_address(None) == "203.0.113.1:6379"
+def test_a_local_cluster_is_started_whichever_was_started_before(fake_ray: SimpleNamespace) -> None:
     connect(ScaleConfig())
     (call,) = fake_ray.calls
-    assert canonicalize_bootstrap_address(call["address"]) is None
+    # by Ray's documentation; without it, a cluster of `ray start` is joined, also one that has been killed since
+    assert call["address"] == "local"
 
 
 @pytest.mark.parametrize("home", ["/proc/1/nohome", "{tmp_path}/file"])
@@ -110,6 +104,17 @@ def test_without_a_writable_home_folder_a_token_is_set_in_the_environment(
     monkeypatch.setenv("HOME", str(tmp_path))
     connect(ScaleConfig())
     assert "RAY_AUTH_TOKEN" not in os.environ
+
+
+def test_a_ray_that_does_not_end_is_given_up(fake_ray: SimpleNamespace) -> None:
+    gone, calls = threading.Event(), []
+    fake_ray.shutdown = lambda: calls.append(gone.wait())
+    assert end_started_ray(0.01)  # none was started
+    connect(ScaleConfig())
+    assert not end_started_ray(0.01)
+    gone.set()
+    assert end_started_ray(60)
+    assert calls == [True, True]
 
 
 def test_sigterm_interrupts_a_job(fake_ray: SimpleNamespace) -> None:
