@@ -18,7 +18,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.instrumentation.hang_reports import HangReports
 from mulan.instrumentation.settings import MAX_PROFILED_STEPS, TIMES_THE_MEDIAN, InstrumentSettings, StepRange
-from mulan.launch.checks import check_corpus, check_instruments, check_replay
+from mulan.launch.checks import check_corpus, check_instruments, check_is_no_sweep, check_replay
 from mulan.launch.cluster import share_reader
 from mulan.launch.display import show_progress
 from mulan.runs.run import Run
@@ -45,6 +45,7 @@ def main() -> None:
         parser.error("the following arguments are required: --recipe")
     run = arguments.run_of(args)
     recipe = arguments.recipe_to_train(args)
+    check_is_no_sweep(run)
     check_instruments(instruments, recipe, run)
     if args.dry_run:
         print_dry_run(recipe, run, check_training(recipe, run))

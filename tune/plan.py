@@ -72,9 +72,11 @@ class SweepPlan:
 
         Raises:
             DamagedFile: Its ``search.json`` is damaged.
-            SweepError: It searches something else; lists what differs.
+            SweepError: It searches something else; lists what differs. Or there is a run of this name.
         """
         if not filesystem.exists(self._uri):
+            if any(name.startswith("metrics") for name in filesystem.names_in(self.run.uri)):
+                raise SweepError(f"{self.run.uri} is a run; give the sweep another --name")
             if any(name.startswith("trial_") for name in filesystem.names_in(self.runs_uri)):
                 raise SweepError(f"sweep {self.run.uri} is of an earlier version of mulan; give another --name")
             return

@@ -1,6 +1,7 @@
 """Validation of sections, with error messages that name the field and suggest fields with similar names."""
 
 import difflib
+import json
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
@@ -162,6 +163,8 @@ def _describe(model: type[BaseModel], fault: Mapping[str, Any]) -> str:
     if fault["type"] in ("model_type", "union_tag_not_found") and not isinstance(fault["input"], Mapping):
         return f"{key} = {fault['input']!r}: input should be a section"
     message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] == "tuple_type":
+        message = f"input should be a list, such as {json.dumps([fault['input']], default=str)}"
     if not key:
         return message
     # the fault of a whole section names its fields

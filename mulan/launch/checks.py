@@ -75,6 +75,16 @@ def check_instruments(settings: InstrumentSettings, recipe: Recipe, run: Run) ->
         settings.profile_steps.check(run_uri=run.uri, steps=recipe.train.steps, steps_done=steps_done)
 
 
+def check_is_no_sweep(run: Run) -> None:
+    """Checks that the folder of a run is not that of a sweep.
+
+    Raises:
+        RunError: A sweep has this name.
+    """
+    if filesystem.names_in(filesystem.join(run.uri, "trials")):
+        raise RunError(f"{run.uri} is a sweep; give the run another --name, or continue it with python -m tune.sweep")
+
+
 def check_checkpoint(run: Run) -> None:
     """Checks that a run has a checkpoint to export.
 

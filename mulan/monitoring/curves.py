@@ -99,6 +99,7 @@ def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], x_label: str
                 _draw(axes, series[name], PALETTE[place % len(PALETTE)], name, is_noisy=key not in _NOISELESS)
         axes.set_title(literal(_shortened(title)))
         axes.set_xlabel(x_label)
+        axes.xaxis.get_major_locator().set_params(integer=x_label == "step")
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
         if len(lines) > 1:

@@ -57,7 +57,8 @@ class RunsTable:
             if self._table(headings).__rich_measure__(console, options.update(width=_ANY)).maximum <= options.max_width:
                 break
             headings = [heading for heading in headings if heading != unneeded]
-        yield self._table(headings)
+        if self._rows:
+            yield self._table(headings)
         yield from self._notes
 
     def _table(self, headings: Sequence[str]) -> Table:

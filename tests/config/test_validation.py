@@ -20,6 +20,8 @@ def test_replaced_values_are_validated_together_and_all_errors_are_listed() -> N
         demo.replace({"scale.workers": 3})
     with pytest.raises(RecipeError, match=r"lr = -1: input should be greater than 0"):
         demo.optim.replace(lr=-1)
+    with pytest.raises(RecipeError, match=r"'wandb': input should be a list, such as \[\"wandb\"\]$"):
+        demo.replace({"logging.trackers": "wandb"})
     with pytest.raises(RecipeError, match=r"patch is not a field; did you mean patch_size\?"):
         AstTowerConfig().replace(patch=3)
 

@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 
 from mulan.config.recipe import Recipe
 from mulan.instrumentation.settings import InstrumentSettings, ProfileRefused, StepRange
-from mulan.launch.checks import check_corpus, check_instruments, licence_lines
+from mulan.launch.checks import check_corpus, check_instruments, check_is_no_sweep, licence_lines
 from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import write_checkpoint
-from mulan.runs.run import Run
+from mulan.runs.run import Run, RunError
 from mulan.storage.hub import PretrainedError
 from mulan.tasks.tagging import TaggingTask, export_tagger
 from mulan.training.state import Progress
@@ -123,6 +123,14 @@ def test_steps_that_a_run_has_passed_cannot_be_profiled(tmp_path: Path) -> None:
     write_checkpoint(run.uri, {"weights.a": torch.ones(1)}, Progress(6))
     with pytest.raises(ProfileRefused, match=f"run {run.uri} continues from its checkpoint of step 6; give later"):
         check_instruments(settings, recipe_of("/nowhere"), run)
+
+
+def test_a_run_is_not_trained_in_the_folder_of_a_sweep(tmp_path: Path) -> None:
+    run = Run(str(tmp_path), "run")
+    check_is_no_sweep(run)
+    (tmp_path / "run" / "trials" / "trial_0000").mkdir(parents=True)
+    with pytest.raises(RunError, match=f"{run.uri} is a sweep; give the run another --name"):
+        check_is_no_sweep(run)
 
 
 def test_the_licence_of_a_checkpoint_is_reported(tmp_path: Path) -> None:

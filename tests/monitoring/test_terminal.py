@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from mulan.monitoring.run_list import list_runs
+from mulan.monitoring.run_list import OtherFolder, list_runs
 from mulan.monitoring.status import RunState, RunStatus, run_status
 from mulan.monitoring.terminal import RunsTable, status_facts, status_line, status_view
 from tests.monitoring.planted import append, lease, planted
@@ -40,6 +40,10 @@ def test_a_row_of_each_kind(tmp_path: Path) -> None:
     assert "2 never started" in rows["ablation/"]
     assert "corpus: not a run (no recipe.toml)" in table
     assert "broken: " in table and "\x1b" not in table
+
+
+def test_folders_that_are_no_runs_need_no_table() -> None:
+    assert printed(RunsTable([OtherFolder("demo", "no recipe.toml")], now=NOW)) == "demo: not a run (no recipe.toml)\n"
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 120])

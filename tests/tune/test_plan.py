@@ -25,6 +25,13 @@ def test_the_same_search_is_accepted_and_another_refused(run_folder: str) -> Non
         plan_in(run_folder, space=SPACE, objectives=["recall10=max", "step_seconds=min"]).check()
 
 
+def test_a_sweep_is_not_begun_in_the_folder_of_a_run(run_folder: str) -> None:
+    plan = plan_in(run_folder)
+    filesystem.write_atomically(plan.run.metrics_uri, b"")
+    with pytest.raises(SweepError, match=f"{plan.run.uri} is a run; give the sweep another --name"):
+        plan.check()
+
+
 def test_damaged_and_earlier_sweeps_are_refused(run_folder: str) -> None:
     plan = plan_in(run_folder)
     filesystem.write_atomically(f"{plan.runs_uri}/trial_0000/recipe.toml", b"")
