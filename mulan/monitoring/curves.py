@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from mulan.evaluation.report.drawing import PALETTE, STYLE, Picture, literal, new_figure, svg_of
 from mulan.evaluation.report.score_names import HIDDEN_SCORES, score_name
@@ -99,7 +100,7 @@ def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], x_label: str
                 _draw(axes, series[name], PALETTE[place % len(PALETTE)], name, is_noisy=key not in _NOISELESS)
         axes.set_title(literal(_shortened(title)))
         axes.set_xlabel(x_label)
-        axes.xaxis.get_major_locator().set_params(integer=x_label == "step")
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=x_label == "step", steps=[1, 2, 2.5, 5, 10]))
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
         if len(lines) > 1:

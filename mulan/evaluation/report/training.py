@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from mulan.config.checks import pretraining_warnings
 from mulan.config.objectives import collapsed_losses
@@ -113,7 +114,7 @@ def _curve(
             )  # fmt: skip
         axes.set_title(title)
         axes.set_xlabel("step")
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
         alt = f"{title} over {int(steps[-1])} steps: {values[0]:.4g} at the first, {smooth[-1]:.4g} at the end."
