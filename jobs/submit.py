@@ -20,6 +20,7 @@ from mulan.submission.errors import SubmissionError
 from mulan.submission.interrupts import interrupts
 from mulan.submission.kubernetes_names import MAX_INT
 from mulan.submission.manifest import MANIFEST, load_manifest, rayjob_of, text_of
+from mulan.submission.modules import check_module
 from mulan.submission.package import Package, packed
 from mulan.submission.request import Submission
 from mulan.submission.target import FORMS, JobServer, KubeRay, Launcher, Target, parsed_target
@@ -109,6 +110,8 @@ def submit(args: argparse.Namespace, words: Sequence[str]) -> int:
         values = load_values(args.values)
     with errors.collecting():
         command = parsed_command(words)
+        with errors.collecting():
+            check_module(command, args.working_dir)
         package, notes = packed(command, folder=args.working_dir, max_mib=args.max_package_mib)
     errors.raise_any()
     for note in notes:

@@ -55,6 +55,17 @@ def test_unusable_options_are_refused(job: Job, arguments: list[str], named: str
     assert_refused(job("submit", *arguments, *TRAIN), named)
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["python", "-m", "jobs.trian"], "python -m jobs.trian: mulan has no such command; did you mean jobs.train?"),
+        (["jobs.train"], "did you mean python -m jobs.train?"),
+    ],
+)
+def test_a_misspelt_module_is_refused(job: Job, words: list[str], named: str) -> None:
+    assert_refused(job("submit", "--to", KUBERAY, "--print", "--", *words, "--recipe", "demo"), named)
+
+
 def test_the_rayjob_is_printed_and_nothing_is_submitted(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     Path("values.toml").write_text('image = "registry.example.com/other:2"\n[cpu]\nmax_pods = 2\n')
