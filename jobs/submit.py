@@ -19,7 +19,7 @@ from mulan.submission.command import parsed_command, parsed_variables
 from mulan.submission.errors import SubmissionError
 from mulan.submission.interrupts import interrupts
 from mulan.submission.kubernetes_names import MAX_INT
-from mulan.submission.manifest import MANIFEST, load_manifest, rayjob_of, text_of
+from mulan.submission.manifest import MANIFEST, load_manifest, rayjob_of, text_of, zones_note
 from mulan.submission.modules import check_module
 from mulan.submission.package import Package, packed
 from mulan.submission.request import Submission
@@ -123,8 +123,10 @@ def submit(args: argparse.Namespace, words: Sequence[str]) -> int:
     if isinstance(target, Launcher):
         return submit_to_launcher(target.file, submission, start_it=args.start, detach=args.detach)
     base = load_manifest(args.manifest or MANIFEST)
+    manifest, *further = rayjob_of(submission, base, values)
+    if note := zones_note(manifest):
+        say(note)
     if args.prints:
-        manifest, *further = rayjob_of(submission, base, values)
         for name in filter(None, further):
             say(f"{name}, which the RayJob uses, would be created too")
         print(text_of(manifest), end="")

@@ -82,6 +82,13 @@ def test_the_rayjob_is_printed_and_nothing_is_submitted(job: Job, monkeypatch: p
     assert err == "submit  mulan-run1-variables, which the RayJob uses, would be created too\n"
 
 
+def test_pods_in_different_zones_are_warned_of(job: Job) -> None:
+    Path("values.toml").write_text('[cpu]\nnode_selector = {"topology.kubernetes.io/zone" = "us-west-2b"}\n')
+    code, _, err = job("submit", "--to", KUBERAY, "--values", "values.toml", "--print", *TRAIN)
+    assert code == 0
+    assert err.startswith("submit  the pods are in different zones")
+
+
 def test_the_log_goes_to_standard_output_and_the_exit_code_is_returned(job: Job) -> None:
     Path("my recipe.toml").write_text("text")
     Path(".env").write_text("secret")
