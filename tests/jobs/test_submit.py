@@ -58,6 +58,22 @@ def test_unusable_options_are_refused(job: Job, arguments: list[str], named: str
 @pytest.mark.parametrize(
     ("words", "named"),
     [
+        (TRAIN[1:], f"the command comes after --: jobs.submit --to TARGET [options] -- {' '.join(TRAIN[1:])}"),
+        (["a", "s3://KEY:hunter2@bucket"], "-- a s3://***@bucket"),
+        (["--dry-run", *TRAIN], "--dry-run is an option of the command, after --"),
+        (["--foo", *TRAIN], "unknown options: --foo; those of the command come after --"),
+    ],
+)
+def test_words_of_the_command_before_the_dashes_are_named(job: Job, words: list[str], named: str) -> None:
+    code, out, err = job("submit", "--to", "ray://localhost", *words)
+    assert (code, out) == (2, "")
+    assert named in err.splitlines()[-1]
+    assert "hunter2" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
         (["python", "-m", "jobs.trian"], "python -m jobs.trian: mulan has no such command; did you mean jobs.train?"),
         (["jobs.train"], "did you mean python -m jobs.train?"),
     ],
