@@ -8,18 +8,21 @@ machine was lost, it is submitted again. An interruption stops the job.
 import argparse
 import math
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from jobs import arguments
 from mulan.config.errors import ErrorCollection
+from mulan.config.paths import redacted
 from mulan.storage.filesystem import printable
-from mulan.submission.command import parsed_command, parsed_variables
+from mulan.submission.command import DRY_RUN, parsed_command, parsed_variables
 from mulan.submission.errors import SubmissionError
 from mulan.submission.interrupts import interrupts
 from mulan.submission.kubernetes_names import MAX_INT
-from mulan.submission.manifest import MANIFEST, load_manifest, rayjob_of, text_of
+from mulan.submission.manifest import MANIFEST, load_manifest, rayjob_of, text_of, zones_note
+from mulan.submission.modules import check_module
 from mulan.submission.package import Package, packed
 from mulan.submission.request import Submission
 from mulan.submission.target import FORMS, JobServer, KubeRay, Launcher, Target, parsed_target
@@ -80,7 +83,20 @@ def parsed_arguments(words: Sequence[str]) -> tuple[argparse.Namespace, list[str
     )
     parser.add_argument("--print", action="store_true", dest="prints", help="print the RayJob, and submit nothing")
     end = words.index("--") if "--" in words else len(words)
-    return parser.parse_args(words[:end]), list(words[end:])
+    args, others = parser.parse_known_args(words[:end])
+    if others:
+        parser.error(unknown(others))
+    return args, list(words[end:])
+
+
+def unknown(words: Sequence[str]) -> str:
+    """Returns what is wrong with arguments before ``--`` that are no options."""
+    shown = redacted(shlex.join(words))
+    if not words[0].startswith("-"):
+        return f"the command comes after --: jobs.submit --to TARGET [options] -- {shown}"
+    if words[0] == DRY_RUN:
+        return f"{DRY_RUN} is an option of the command, after --, with which the cluster checks it first anyway"
+    return f"unknown options: {shown}; those of the command come after --"
 
 
 def main() -> None:
@@ -109,6 +125,8 @@ def submit(args: argparse.Namespace, words: Sequence[str]) -> int:
         values = load_values(args.values)
     with errors.collecting():
         command = parsed_command(words)
+        with errors.collecting():
+            check_module(command, args.working_dir)
         package, notes = packed(command, folder=args.working_dir, max_mib=args.max_package_mib)
     errors.raise_any()
     for note in notes:
@@ -120,8 +138,10 @@ def submit(args: argparse.Namespace, words: Sequence[str]) -> int:
     if isinstance(target, Launcher):
         return submit_to_launcher(target.file, submission, start_it=args.start, detach=args.detach)
     base = load_manifest(args.manifest or MANIFEST)
+    manifest, *further = rayjob_of(submission, base, values)
+    if note := zones_note(manifest):
+        say(note)
     if args.prints:
-        manifest, *further = rayjob_of(submission, base, values)
         for name in filter(None, further):
             say(f"{name}, which the RayJob uses, would be created too")
         print(text_of(manifest), end="")

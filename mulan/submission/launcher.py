@@ -18,7 +18,7 @@ from pathlib import Path
 from ray.autoscaler.sdk import get_head_node_ip
 
 from mulan.config.parsing import parse_yaml
-from mulan.private_ray.launcher import CLOUDS
+from mulan.private_ray.launcher import CLOUDS, print_less
 from mulan.submission.errors import ClusterUnreachable, SubmissionError
 from mulan.submission.target import JOB_SERVER_PORT
 
@@ -27,6 +27,15 @@ FORWARD_LIMIT_S = 120.0
 _RESTART_PAUSE_S = 2.0
 _END_LIMIT_S = 10.0
 _LOG_LINES = 5
+_OF_AWS = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE to a profile made by aws configure"
+_OF_GOOGLE = "set GOOGLE_APPLICATION_CREDENTIALS to a key file, or run gcloud auth application-default login"
+_CREDENTIALS_ERRORS = {
+    "NoCredentialsError": _OF_AWS,
+    "PartialCredentialsError": _OF_AWS,
+    "ProfileNotFound": _OF_AWS,
+    "DefaultCredentialsError": _OF_GOOGLE,
+}
+"""Errors of the packages of clouds, by name since they may not be installed, with the remedies."""
 
 
 def ray_command() -> str:
@@ -69,11 +78,12 @@ def head_of(file: Path) -> str | None:
     """Returns the address of a cluster's head; None if the cluster is not up.
 
     Raises:
-        ClusterUnreachable: The cloud cannot be asked, for example for lack of credentials.
-        SubmissionError: The file is not that of a launcher, it lacks a field, or the package of its cloud is not
-            installed.
+        ClusterUnreachable: The cloud cannot be asked.
+        SubmissionError: The file is not that of a launcher, it lacks a field, the package of its cloud is not
+            installed, or there are no credentials for it.
     """
     name = cluster_name(file)
+    print_less()
     try:
         return get_head_node_ip(str(file))
     except RuntimeError as error:
@@ -88,6 +98,10 @@ def head_of(file: Path) -> str | None:
         raise SubmissionError([f"--to {file}: has no {error}, which Ray needs for this provider"]) from error
     except Exception as error:  # the packages of clouds raise errors of their own
         reason = " ".join(f"{type(error).__name__}: {error}".split())
+        if remedy := _CREDENTIALS_ERRORS.get(type(error).__name__):
+            raise SubmissionError(
+                [f"--to {file}: no credentials of the cloud were found: {remedy} ({reason})"]
+            ) from error
         raise ClusterUnreachable(f"the head of cluster {name} cannot be found: {reason}") from error
 
 

@@ -27,6 +27,7 @@ MAX_PACKAGE_BYTES = 1_000_000
 """Limit of a package: Kubernetes stores a ConfigMap of at most 1 MiB."""
 _MAX_NAME = 47  # of KubeRay, which appends to it
 _GPU_RESOURCE = "nvidia.com/gpu"  # of the manifest of a checkout
+_ZONE = "topology.kubernetes.io/zone"
 _GROUPS = ("cpu", "gpu", "gpu-on-demand")
 _LISTS_OF_PODS, _LISTS_OF_CONTAINERS = ("volumes", "tolerations"), ("envFrom", "volumeMounts")
 """Optional lists of mappings that values, packages and variables change."""
@@ -206,6 +207,24 @@ def rayjob_of(submission: Submission, base: Manifest, values: KubeRayValues) -> 
         manifest = with_package(manifest, package)
     secret = f"{name}-variables" if submission.variables else ""
     return (with_variables(manifest, secret) if secret else manifest), package, secret
+
+
+def zones_note(manifest: Manifest) -> str:
+    """Returns that pods, of which there may be any, are bound to different zones; empty if they are not."""
+    cluster = manifest["spec"]["rayClusterSpec"]
+    groups = {group["groupName"]: group for group in cluster["workerGroupSpecs"] if group.get("maxReplicas") != 0}
+    zones: dict[str, list[str]] = {}
+    for name, group in {"head": cluster["headGroupSpec"], **groups}.items():
+        selector = group["template"]["spec"].get("nodeSelector")
+        if isinstance(selector, dict) and selector.get(_ZONE):
+            zones.setdefault(str(selector[_ZONE]), []).append(name)
+    if len(zones) < 2:
+        return ""
+    listed = ", ".join(f"{' and '.join(names)} in {zone}" for zone, names in zones.items())
+    return (
+        f"the pods are in different zones, between which traffic is slower and charged: {listed}; set node_selector "
+        "of head, cpu and gpu, and node_selector_on_demand of gpu, in --values"
+    )
 
 
 def text_of(manifest: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from mulan.submission.errors import SubmissionError
 from mulan.submission.kubernetes_names import checked_namespace
@@ -69,13 +69,14 @@ def parsed_target(text: str) -> Target:
 
 
 def _url(text: str) -> str:
+    if "@" in text:
+        raise SubmissionError(["--to: an address must not contain a user or password; see RAY_AUTH_TOKEN of Ray"])
     try:
         parts = urlsplit(text)
-        host, port = parts.hostname, parts.port
+        host = parts.hostname
     except ValueError as error:
         raise SubmissionError([f"--to {text}: {error}"]) from error
-    if parts.username is not None:
-        raise SubmissionError(["--to: an address must not contain a user or password; see RAY_AUTH_TOKEN of Ray"])
+    port = _port(parts)
     if parts.scheme not in ("ray", "http", "https") or not host or parts.query or parts.path.strip("/"):
         raise SubmissionError([f"--to {text}: must be {FORMS}"])
     if parts.scheme == "ray" and port == _CLIENT_PORT:
@@ -86,3 +87,18 @@ def _url(text: str) -> str:
     if parts.scheme == "ray":
         return f"http://{shown}:{port or JOB_SERVER_PORT}"
     return f"{parts.scheme}://{shown}" + (f":{port}" if port else "")
+
+
+def _port(parts: SplitResult) -> int | None:
+    """Returns the port of an address; None if it has none."""
+    try:
+        port = parts.port
+    except ValueError:
+        port = 0
+    if port == 0:
+        # not in the form of a URI, in which messages show no text after a colon that may be a password
+        given = parts.netloc.rpartition(":")[2]
+        usual = str(JOB_SERVER_PORT) if parts.scheme == "ray" else f"that of {parts.scheme}"
+        fault = f"the port of {parts.hostname}, {given!r}, must be a number from 1 to 65535; without one it is {usual}"
+        raise SubmissionError([f"--to: {fault}"])
+    return port

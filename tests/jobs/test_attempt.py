@@ -114,3 +114,19 @@ def test_a_refused_check_is_a_user_error(environment: dict[str, str]) -> None:
     )
     assert done.returncode < 0
     assert done.stdout.startswith("exit code 2: another attempt would fail in the same way.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["jobs.trian"], "No module named jobs.trian"), ([], "give the module of a job")]
+)
+def test_a_module_that_does_not_exist_is_a_user_error(environment: dict[str, str], words: list[str], said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "jobs.attempt", "--check-first", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (USER_ERROR, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: jobs.attempt: {said}")

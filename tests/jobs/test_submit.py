@@ -55,6 +55,33 @@ def test_unusable_options_are_refused(job: Job, arguments: list[str], named: str
     assert_refused(job("submit", *arguments, *TRAIN), named)
 
 
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (TRAIN[1:], f"the command comes after --: jobs.submit --to TARGET [options] -- {' '.join(TRAIN[1:])}"),
+        (["a", "s3://KEY:hunter2@bucket"], "-- a s3://***@bucket"),
+        (["--dry-run", *TRAIN], "--dry-run is an option of the command, after --"),
+        (["--foo", *TRAIN], "unknown options: --foo; those of the command come after --"),
+    ],
+)
+def test_words_of_the_command_before_the_dashes_are_named(job: Job, words: list[str], named: str) -> None:
+    code, out, err = job("submit", "--to", "ray://localhost", *words)
+    assert (code, out) == (2, "")
+    assert named in err.splitlines()[-1]
+    assert "hunter2" not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["python", "-m", "jobs.trian"], "python -m jobs.trian: mulan has no such command; did you mean jobs.train?"),
+        (["jobs.train"], "did you mean python -m jobs.train?"),
+    ],
+)
+def test_a_misspelt_module_is_refused(job: Job, words: list[str], named: str) -> None:
+    assert_refused(job("submit", "--to", KUBERAY, "--print", "--", *words, "--recipe", "demo"), named)
+
+
 def test_the_rayjob_is_printed_and_nothing_is_submitted(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", "/nowhere")
     Path("values.toml").write_text('image = "registry.example.com/other:2"\n[cpu]\nmax_pods = 2\n')
@@ -69,6 +96,13 @@ def test_the_rayjob_is_printed_and_nothing_is_submitted(job: Job, monkeypatch: p
     assert "registry.example.com/other:2" in out
     assert "hunter2" not in out + err
     assert err == "submit  mulan-run1-variables, which the RayJob uses, would be created too\n"
+
+
+def test_pods_in_different_zones_are_warned_of(job: Job) -> None:
+    Path("values.toml").write_text('[cpu]\nnode_selector = {"topology.kubernetes.io/zone" = "us-west-2b"}\n')
+    code, _, err = job("submit", "--to", KUBERAY, "--values", "values.toml", "--print", *TRAIN)
+    assert code == 0
+    assert err.startswith("submit  the pods are in different zones")
 
 
 def test_the_log_goes_to_standard_output_and_the_exit_code_is_returned(job: Job) -> None:

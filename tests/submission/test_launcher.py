@@ -1,14 +1,17 @@
 """Tests clusters of the launcher against a mock of EC2, and the forwarded port with real processes."""
 
+import os
 import sys
 import time
 import urllib.request
 from pathlib import Path
 
+import boto3
 import psutil
 import pytest
 from moto import mock_aws
 
+from mulan.config.errors import USER_ERROR
 from mulan.submission import launcher
 from mulan.submission.errors import ClusterUnreachable, SubmissionError
 from mulan.submission.launcher import cluster_name, forwarding, forwarding_command, free_port, head_of, start
@@ -41,6 +44,37 @@ def test_a_cloud_that_cannot_be_asked_is_unreachable(monkeypatch: pytest.MonkeyP
     file = tmp_path / "cluster.yaml"
     file.write_text("cluster_name: music\nprovider: {type: aws, region: us-west-2}\n")
     with pytest.raises(ClusterUnreachable, match="head of cluster music cannot be found"):
+        head_of(file)
+
+
+def test_missing_credentials_are_named_in_one_line_and_ray_prints_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")  # the credentials of the machine are not asked for
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    file = tmp_path / "cluster.yaml"  # in a region of its own: Ray keeps its connections by region
+    file.write_text("cluster_name: music\nprovider: {type: aws, region: eu-north-1}\n")
+    with pytest.raises(SubmissionError, match="no credentials of the cloud were found: set AWS_ACCESS_KEY_ID") as error:
+        head_of(file)
+    assert len(str(error.value).splitlines()) == 1
+    assert error.value.exit_code == USER_ERROR
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("name", ["PartialCredentialsError", "ProfileNotFound", "DefaultCredentialsError"])
+def test_credentials_that_cannot_be_used_are_a_user_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    def refused(file: str) -> str:
+        raise type(name, (Exception,), {})("none")
+
+    monkeypatch.setattr(launcher, "get_head_node_ip", refused)
+    file = tmp_path / "cluster.yaml"
+    file.write_text("cluster_name: music\nprovider: {type: aws, region: us-west-2}\n")
+    with pytest.raises(SubmissionError, match=f"no credentials of the cloud .*{name}: none"):
         head_of(file)
 
 

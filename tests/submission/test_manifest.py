@@ -22,6 +22,7 @@ from mulan.submission.manifest import (
     made_manifest,
     rayjob_of,
     text_of,
+    zones_note,
 )
 from mulan.submission.package import Package
 from mulan.submission.request import Submission
@@ -135,6 +136,17 @@ def test_values_that_are_not_given_keep_those_of_the_manifest() -> None:
     assert {name: each for name, each in groups(manifest).items() if name != "cpu"} == {
         name: each for name, each in groups(base).items() if name != "cpu"
     }
+
+
+def test_pods_in_different_zones_are_named() -> None:
+    elsewhere = {"topology.kubernetes.io/zone": "us-west-2b"}
+    note = zones_note(made(KubeRayValues(cpu=CpuValues(node_selector=elsewhere))))
+    assert "head and gpu and gpu-on-demand in us-west-2a, cpu in us-west-2b; set node_selector" in note
+    anywhere = PodValues(node_selector={})
+    gpu = GpuValues(node_selector=elsewhere, max_pods_on_demand=0)
+    values = KubeRayValues(head=anywhere, cpu=CpuValues(node_selector=elsewhere), gpu=gpu)
+    assert zones_note(made(values)) == ""  # gpu-on-demand, which is elsewhere, has no pods
+    assert zones_note(made(EVERYTHING)) == zones_note(made()) == ""
 
 
 def test_a_package_is_mounted_in_every_ray_pod_and_is_the_working_folder() -> None:

@@ -50,12 +50,17 @@ def test_other_texts_are_refused(text: str, named: str) -> None:
     assert named in str(refused.value)
 
 
-def test_a_port_that_is_no_number_is_refused() -> None:
-    with pytest.raises(SubmissionError, match="could not be cast to integer"):
-        parsed_target("ray://head:port")
-
-
-def test_a_password_in_an_address_is_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize("port", ["notaport", "0", "65536", "-1"])
+def test_a_port_that_is_no_number_of_a_port_is_refused_with_its_host(port: str) -> None:
     with pytest.raises(SubmissionError) as refused:
-        parsed_target("https://me:hunter2@head")
+        parsed_target(f"ray://head:{port}")
+    fault = f"--to: the port of head, '{port}', must be a number from 1 to 65535; without one it is 8265"
+    assert str(refused.value) == fault
+
+
+@pytest.mark.parametrize("text", ["https://me:hunter2@head", "ray://me@head:x", "ray://me:hunter2/hunter2@head"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(SubmissionError) as refused:
+        parsed_target(text)
+    assert "must not contain a user or password" in str(refused.value)
     assert "hunter2" not in str(refused.value)

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
+from mulan.submission.command import Command
 from mulan.submission.errors import SubmissionError
+from mulan.submission.manifest import MANIFEST, load_manifest, made_manifest, text_of, zones_note
 from mulan.submission.values import CpuValues, GpuValues, KubeRayValues, PodValues, load_values
 from tests.test_architecture import ROOT
 
@@ -80,11 +82,17 @@ def test_other_files_are_refused(tmp_path: Path, text: str) -> None:
         load_values(tmp_path / "values.yaml")
 
 
-def test_the_documented_values_are_valid(tmp_path: Path) -> None:
+def test_the_documented_values_put_all_pods_into_one_zone(tmp_path: Path) -> None:
     readme = (ROOT / "cluster" / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```toml\n(# values\.toml\n.*?)```", readme, re.DOTALL)
     (tmp_path / "values.toml").write_text(example)
-    assert load_values(tmp_path / "values.toml").gpu.max_pods_on_demand == 0
+    values = load_values(tmp_path / "values.toml")
+    assert values.gpu.max_pods_on_demand == 0
+    command = Command(("python", "-m", "jobs.train", "--name", "run1"))
+    made = made_manifest(load_manifest(MANIFEST), values, command, retries=0, check_first=False)
+    zones = re.findall(r"topology\.kubernetes\.io/zone: (\S+)", text_of(made))
+    assert zones == 5 * ["us-west-2b"]  # the submitter, the head, cpu, gpu and gpu-on-demand
+    assert zones_note(made) == ""
 
 
 @pytest.mark.parametrize("section", [KubeRayValues, PodValues, CpuValues, GpuValues])
