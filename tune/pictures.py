@@ -1,6 +1,7 @@
 """The pictures of a sweep's page: curves, a plot for each field, importances, and the front of several objectives."""
 
 import math
+from collections.abc import Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -36,8 +37,9 @@ def curves_picture(result: SweepResult) -> Picture:
         axes.set_xlabel("step")
         axes.set_ylabel(objective.label)
         alt = (
-            f"{objective.label} over the steps of {len(shown)} trials. Those trained to the end are blue, the best one "
-            "orange, the recipe's own values black; a cross marks the end of trials that were stopped or failed."
+            f"{objective.label} over the steps of {len(shown)} trial{'s' if len(shown) != 1 else ''}. Those trained to "
+            "the end are blue, the best one orange, the recipe's own values black; a cross marks the end of those that "
+            "were stopped or failed."
         )
         return Picture(svg_of(figure), alt)
 
@@ -68,20 +70,35 @@ def field_pictures(result: SweepResult) -> list[tuple[str, Picture]]:
     """Draws the last figure of every trial over the value of each field, on a logarithmic axis if it is log-uniform.
 
     Returns:
-        The description of each field's domain, and the picture.
+        The description of each field's domain, and the picture; fields at whose values no trial has a figure are left
+        out.
     """
-    return [(str(domain), _field_picture(result, field, domain)) for field, domain in result.plan.space.domains.items()]
+    pictures = []
+    for field, domain in result.plan.space.domains.items():
+        if points := _points(result, field, domain):
+            pictures.append((str(domain), _field_picture(result, field, domain, points)))
+    return pictures
 
 
-def _field_picture(result: SweepResult, field: str, domain: Domain) -> Picture:
-    objective, own = result.plan.objective, own_values(result.plan)
+def _points(result: SweepResult, field: str, domain: Domain) -> list[tuple[Outcome, float, float]]:
+    """Returns the trials that have a figure and a value on the axis of a field, each with its place and the figure."""
+    own = own_values(result.plan)
+    points = []
+    for one in result.outcomes:
+        value = (own | dict(one.trial.point or {}))[field]
+        place, score = _place(domain, value), one.last(result.plan.objective)
+        if place is not None and score is not None:
+            points.append((one, place, score))
+    return points
+
+
+def _field_picture(
+    result: SweepResult, field: str, domain: Domain, points: Sequence[tuple[Outcome, float, float]]
+) -> Picture:
+    objective = result.plan.objective
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(3.7, 2.7)
-        for one in result.outcomes:
-            value = (own | dict(one.trial.point or {}))[field]
-            place, score = _place(domain, value), one.last(objective)
-            if place is None or score is None:
-                continue
+        for one, place, score in points:
             color, _ = _line(result, one)
             filled = color if one.state == "completed" else "none"
             above = 2 + _is_marked(result, one)

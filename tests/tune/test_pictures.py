@@ -40,9 +40,15 @@ def test_a_sweep_without_validations_can_be_drawn(run_folder: str) -> None:
     plan = plan_in(run_folder, space=SPACE, objectives=["recall10=max", "step_seconds=min"])
     result = SweepResult(plan, options(2), [outcome_of(trial, plan) for trial in planned_trials(plan, 2)])
     assert "0 trials" in curves_picture(result).alt
-    assert len(field_pictures(result)) == 3
+    assert field_pictures(result) == []
     assert parallel_picture(result).svg
     assert "none yet" in front_picture(result).alt
+
+
+def test_a_field_at_whose_values_nothing_was_validated_has_no_picture(run_folder: str) -> None:
+    result = swept(plan_in(run_folder, space='[space]\n"audio_tower.stem_channels" = { choice = [3, 5] }'))
+    assert len(field_pictures(result)) == 1
+    assert field_pictures(SweepResult(result.plan, result.options, result.outcomes[:1])) == []
 
 
 def test_importances_are_drawn_with_their_numbers() -> None:
