@@ -9,6 +9,7 @@ from tune.domains import as_text
 from tune.importance import Importance
 from tune.outcome import Outcome
 from tune.pictures import (
+    colors_of_marked,
     curves_picture,
     field_pictures,
     front_picture,
@@ -70,6 +71,7 @@ def render_page(result: SweepResult, importance: Importance | None) -> str:
         rows=[_row(result, one) for one in _in_order(result)],
         failed=[_row(result, one) for one in result.outcomes if one.failure is not None],
         curves=None if best is None else curves_picture(result),
+        colors=colors_of_marked(result),
         field_plots=field_pictures(result),
         parallel=None if best is None else parallel_picture(result),
         importance=importance,

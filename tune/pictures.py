@@ -1,11 +1,11 @@
 """The pictures of a sweep's page: curves, a plot for each field, importances, and the front of several objectives."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, literal, new_figure, svg_of
 from tune.domains import Domain, NumberInterval, Value, as_text
@@ -17,7 +17,8 @@ from tune.summary import SweepResult, pareto_front
 BLUE, ORANGE = PALETTE[0], PALETTE[1]
 _LIGHT = "#9aa1ab"
 _MAX_NAME = 24
-_FEW_DECADES = 1.7
+_APART = 0.19
+"""The least distance of two labels of an axis, as a part of its interval."""
 
 
 def curves_picture(result: SweepResult) -> Picture:
@@ -38,10 +39,16 @@ def curves_picture(result: SweepResult) -> Picture:
         axes.set_ylabel(objective.label)
         alt = (
             f"{objective.label} over the steps of {len(shown)} trial{'s' if len(shown) != 1 else ''}. Those trained to "
-            "the end are blue, the best one orange, the recipe's own values black; a cross marks the end of those that "
-            "were stopped or failed."
+            f"the end are blue; {colors_of_marked(result)}; a cross marks the end of those that were stopped or failed."
         )
         return Picture(svg_of(figure), alt)
+
+
+def colors_of_marked(result: SweepResult) -> str:
+    """Returns which colors the best trial and that of the recipe's own values have, which may be one trial."""
+    if result.best is result.own:
+        return "the best trial, which has the recipe's own values, is orange"
+    return "the best trial is orange, the recipe's own values are black"
 
 
 def _is_marked(result: SweepResult, one: Outcome) -> bool:
@@ -104,8 +111,7 @@ def _field_picture(
             above = 2 + _is_marked(result, one)
             axes.plot([place], [score], "o", markersize=6, color=color, markerfacecolor=filled, zorder=above)
         if isinstance(domain, NumberInterval):
-            if domain.kind == "loguniform":
-                _scale_logarithmically(axes, decades=math.log10(domain.high / domain.low))
+            _span(axes, domain, [place for _, place, _ in points])
         else:
             axes.set_xticks(range(len(domain.values)), [_name(value) for value in domain.values])
             axes.set_xlim(-0.5, len(domain.values) - 0.5)
@@ -115,11 +121,31 @@ def _field_picture(
         return Picture(svg_of(figure), alt)
 
 
-def _scale_logarithmically(axes: Axes, *, decades: float) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if decades > _FEW_DECADES else (1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def _span(axes: Axes, domain: NumberInterval, places: Sequence[float]) -> None:
+    """Lets the horizontal axis span an interval, and the recipe's own value if that is outside; labels the bounds."""
+    if domain.kind == "loguniform":
+        axes.set_xscale("log")
+    left, right = min(domain.low, *places), max(domain.high, *places)
+    axes.update_datalim([(left, 0), (right, 0)], updatey=False)
+    axes.autoscale_view()
+    scale = math.log10 if domain.kind == "loguniform" else float
+    length = scale(right) - scale(left)
+    ticks: list[float] = []
+    for tick in (domain.low, domain.high, left, right, *_round_numbers(domain, left, right)):
+        if left <= tick <= right and all(abs(scale(tick) - scale(one)) >= _APART * length for one in ticks):
+            ticks.append(tick)
+    ticks.sort()
+    axes.set_xticks(ticks, [f"{tick:.0f}" if domain.kind == "randint" else f"{tick:.4g}" for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _round_numbers(domain: NumberInterval, left: float, right: float) -> Iterator[float]:
+    """Yields numbers that may be labelled on an axis, the roundest ones first."""
+    if domain.kind == "loguniform":
+        decades = range(math.floor(math.log10(left)), math.ceil(math.log10(right)) + 1)
+        yield from (float(f"{factor}e{decade}") for factor in (1, 2, 5) for decade in decades)
+    else:
+        yield from map(float, MaxNLocator(5, integer=domain.kind == "randint").tick_values(left, right))
 
 
 def _place(domain: Domain, value: Value) -> float | None:

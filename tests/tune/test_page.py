@@ -54,6 +54,15 @@ def test_trials_that_have_not_begun_are_counted_beside_those_listed(run_folder: 
     assert "<img" not in page
 
 
+def test_the_best_trial_may_be_the_recipe_itself(run_folder: str) -> None:
+    result = swept(plan_in(f"{run_folder}/a"))
+    assert "the best trial is orange, the recipe&#39;s own values are black." in render_page(result, None)
+    alone = SweepResult(result.plan, result.options, result.outcomes[:1])
+    page = render_page(alone, None)
+    assert "the best trial, which has the recipe&#39;s own values, is orange." in page
+    assert "are black" not in page
+
+
 def test_texts_are_escaped(run_folder: str) -> None:
     script = "<script>alert(1)</script>"
     plan = plan_in(run_folder, space=f'[space]\n"text_tower.prefix" = {{ choice = ["{script}", "{script}2"] }}')
