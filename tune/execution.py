@@ -15,7 +15,7 @@ from mulan.storage import filesystem
 from tune.errors import SweepError, SweepUnfinished
 from tune.plan import SweepOptions, SweepPlan
 from tune.preview import describe_concurrency
-from tune.results import LiveResults, SweepResults
+from tune.results import HTML_NAME, LiveResults, SweepResults
 from tune.room import trials_at_once
 from tune.summary import SweepResult, compute_of
 from tune.table import trials_table
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 
 def execute(plan: SweepPlan, options: SweepOptions, reader: MicroBatchReader, fence: Fence) -> None:
-    """Runs the remaining trials, writes the results, and prints all trials, best first.
+    """Runs the remaining trials, writes the results, and prints all trials, best first, and where the page is.
 
     Args:
         plan: The sweep.
@@ -50,6 +50,7 @@ def execute(plan: SweepPlan, options: SweepOptions, reader: MicroBatchReader, fe
     result = results.read()
     _print(result)
     results.write(result)
+    CONSOLE.print(f"page: {filesystem.join(plan.run.uri, HTML_NAME)}", soft_wrap=True)
     if result.best is None and not lost:
         reasons = "; ".join(sorted(set(errors))) or "no error was reported"
         raise SweepError(f"no trial reached a validation: {reasons}")

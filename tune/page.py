@@ -8,7 +8,14 @@ from mulan.pages.rendering import render
 from tune.domains import as_text
 from tune.importance import Importance
 from tune.outcome import Outcome
-from tune.pictures import curves_picture, field_pictures, front_picture, importance_picture, parallel_picture
+from tune.pictures import (
+    colors_of_marked,
+    curves_picture,
+    field_pictures,
+    front_picture,
+    importance_picture,
+    parallel_picture,
+)
 from tune.points import own_values
 from tune.summary import SweepResult, compute_of, pareto_front
 
@@ -34,7 +41,7 @@ class TrialRow:
 
 
 def render_page(result: SweepResult, importance: Importance | None) -> str:
-    """Renders the page of a sweep; all texts are escaped.
+    """Renders the page of a sweep, without pictures if no trial has been validated; all texts are escaped.
 
     Args:
         result: The sweep.
@@ -52,6 +59,8 @@ def render_page(result: SweepResult, importance: Importance | None) -> str:
         objectives=plan.objectives,
         method=plan.method,
         fields=[(field, str(domain)) for field, domain in plan.space.domains.items()],
+        num_trials=len(result.outcomes),
+        num_waiting=counts.get("waiting", 0),
         train_steps=plan.recipe.train.steps,
         early_stopping=result.options.early_stopping,
         counts=counts,
@@ -61,12 +70,13 @@ def render_page(result: SweepResult, importance: Importance | None) -> str:
         best_commands=[(_row(result, one), result.command(one)) for one in result.ranking[:_BEST]],
         rows=[_row(result, one) for one in _in_order(result)],
         failed=[_row(result, one) for one in result.outcomes if one.failure is not None],
-        curves=curves_picture(result),
+        curves=None if best is None else curves_picture(result),
+        colors=colors_of_marked(result),
         field_plots=field_pictures(result),
-        parallel=parallel_picture(result),
+        parallel=None if best is None else parallel_picture(result),
         importance=importance,
         importance_picture=None if importance is None else importance_picture(importance),
-        front=front_picture(result) if len(plan.objectives) > 1 else None,
+        front=front_picture(result) if len(plan.objectives) > 1 and best is not None else None,
         front_names=[one.trial.run.name for one in pareto_front(plan, result.outcomes)],
     )
 

@@ -1,10 +1,11 @@
 """The pictures of a sweep's page: curves, a plot for each field, importances, and the front of several objectives."""
 
 import math
+from collections.abc import Iterator, Sequence
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, literal, new_figure, svg_of
 from tune.domains import Domain, NumberInterval, Value, as_text
@@ -16,7 +17,8 @@ from tune.summary import SweepResult, pareto_front
 BLUE, ORANGE = PALETTE[0], PALETTE[1]
 _LIGHT = "#9aa1ab"
 _MAX_NAME = 24
-_FEW_DECADES = 1.7
+_APART = 0.19
+"""The least distance of two labels of an axis, as a part of its interval."""
 
 
 def curves_picture(result: SweepResult) -> Picture:
@@ -36,10 +38,17 @@ def curves_picture(result: SweepResult) -> Picture:
         axes.set_xlabel("step")
         axes.set_ylabel(objective.label)
         alt = (
-            f"{objective.label} over the steps of {len(shown)} trials. Those trained to the end are blue, the best one "
-            "orange, the recipe's own values black; a cross marks the end of trials that were stopped or failed."
+            f"{objective.label} over the steps of {len(shown)} trial{'s' if len(shown) != 1 else ''}. Those trained to "
+            f"the end are blue; {colors_of_marked(result)}; a cross marks the end of those that were stopped or failed."
         )
         return Picture(svg_of(figure), alt)
+
+
+def colors_of_marked(result: SweepResult) -> str:
+    """Returns which colors the best trial and that of the recipe's own values have, which may be one trial."""
+    if result.best is result.own:
+        return "the best trial, which has the recipe's own values, is orange"
+    return "the best trial is orange, the recipe's own values are black"
 
 
 def _is_marked(result: SweepResult, one: Outcome) -> bool:
@@ -68,27 +77,41 @@ def field_pictures(result: SweepResult) -> list[tuple[str, Picture]]:
     """Draws the last figure of every trial over the value of each field, on a logarithmic axis if it is log-uniform.
 
     Returns:
-        The description of each field's domain, and the picture.
+        The description of each field's domain, and the picture; fields at whose values no trial has a figure are left
+        out.
     """
-    return [(str(domain), _field_picture(result, field, domain)) for field, domain in result.plan.space.domains.items()]
+    pictures = []
+    for field, domain in result.plan.space.domains.items():
+        if points := _points(result, field, domain):
+            pictures.append((str(domain), _field_picture(result, field, domain, points)))
+    return pictures
 
 
-def _field_picture(result: SweepResult, field: str, domain: Domain) -> Picture:
-    objective, own = result.plan.objective, own_values(result.plan)
+def _points(result: SweepResult, field: str, domain: Domain) -> list[tuple[Outcome, float, float]]:
+    """Returns the trials that have a figure and a value on the axis of a field, each with its place and the figure."""
+    own = own_values(result.plan)
+    points = []
+    for one in result.outcomes:
+        value = (own | dict(one.trial.point or {}))[field]
+        place, score = _place(domain, value), one.last(result.plan.objective)
+        if place is not None and score is not None:
+            points.append((one, place, score))
+    return points
+
+
+def _field_picture(
+    result: SweepResult, field: str, domain: Domain, points: Sequence[tuple[Outcome, float, float]]
+) -> Picture:
+    objective = result.plan.objective
     with mpl.rc_context(STYLE):
         figure, axes = new_figure(3.7, 2.7)
-        for one in result.outcomes:
-            value = (own | dict(one.trial.point or {}))[field]
-            place, score = _place(domain, value), one.last(objective)
-            if place is None or score is None:
-                continue
+        for one, place, score in points:
             color, _ = _line(result, one)
             filled = color if one.state == "completed" else "none"
             above = 2 + _is_marked(result, one)
             axes.plot([place], [score], "o", markersize=6, color=color, markerfacecolor=filled, zorder=above)
         if isinstance(domain, NumberInterval):
-            if domain.kind == "loguniform":
-                _scale_logarithmically(axes, decades=math.log10(domain.high / domain.low))
+            _span(axes, domain, [place for _, place, _ in points])
         else:
             axes.set_xticks(range(len(domain.values)), [_name(value) for value in domain.values])
             axes.set_xlim(-0.5, len(domain.values) - 0.5)
@@ -98,11 +121,31 @@ def _field_picture(result: SweepResult, field: str, domain: Domain) -> Picture:
         return Picture(svg_of(figure), alt)
 
 
-def _scale_logarithmically(axes: Axes, *, decades: float) -> None:
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1,) if decades > _FEW_DECADES else (1, 2, 5)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+def _span(axes: Axes, domain: NumberInterval, places: Sequence[float]) -> None:
+    """Lets the horizontal axis span an interval, and the recipe's own value if that is outside; labels the bounds."""
+    if domain.kind == "loguniform":
+        axes.set_xscale("log")
+    left, right = min(domain.low, *places), max(domain.high, *places)
+    axes.update_datalim([(left, 0), (right, 0)], updatey=False)
+    axes.autoscale_view()
+    scale = math.log10 if domain.kind == "loguniform" else float
+    length = scale(right) - scale(left)
+    ticks: list[float] = []
+    for tick in (domain.low, domain.high, left, right, *_round_numbers(domain, left, right)):
+        if left <= tick <= right and all(abs(scale(tick) - scale(one)) >= _APART * length for one in ticks):
+            ticks.append(tick)
+    ticks.sort()
+    axes.set_xticks(ticks, [f"{tick:.0f}" if domain.kind == "randint" else f"{tick:.4g}" for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def _round_numbers(domain: NumberInterval, left: float, right: float) -> Iterator[float]:
+    """Yields numbers that may be labelled on an axis, the roundest ones first."""
+    if domain.kind == "loguniform":
+        decades = range(math.floor(math.log10(left)), math.ceil(math.log10(right)) + 1)
+        yield from (float(f"{factor}e{decade}") for factor in (1, 2, 5) for decade in decades)
+    else:
+        yield from map(float, MaxNLocator(5, integer=domain.kind == "randint").tick_values(left, right))
 
 
 def _place(domain: Domain, value: Value) -> float | None:

@@ -14,8 +14,8 @@ import numpy as np
 
 from tune.domains import NumberInterval, Value
 from tune.errors import SweepError
-from tune.plan import SweepPlan
-from tune.space import Space, SpaceError
+from tune.plan import Method, SweepPlan
+from tune.space import Space
 
 Point = Mapping[str, Value]
 """The value of each varied field by its path as in ``--set``; fields that are missing have the recipe's own value."""
@@ -69,23 +69,16 @@ def _grid_point(space: Space, number: int) -> Point:
     return dict(zip(space.domains, next(itertools.islice(values, number, None)), strict=True))
 
 
-def check_method(plan: SweepPlan) -> None:
-    """Checks that the method can search the space.
-
-    Raises:
-        SpaceError: It cannot; lists all fields with another domain.
-    """
-    if plan.method == "grid":
-        faults = [
+def method_faults(space: Space, method: Method) -> list[str]:
+    """Returns the faults of all fields whose domains a method cannot search; none if it can search the space."""
+    if method == "grid":
+        return [
             f"{field} is an interval ({domain}), of which --search grid cannot try every value; list them with grid"
-            for field, domain in plan.space.domains.items()
+            for field, domain in space.domains.items()
             if isinstance(domain, NumberInterval)
         ]
-    else:
-        faults = [
-            f"{field} is a grid, which --search {plan.method} does not try completely; give choice, or --search grid"
-            for field, domain in plan.space.domains.items()
-            if not isinstance(domain, NumberInterval) and domain.kind == "grid"
-        ]
-    if faults:
-        raise SpaceError(plan.space.name, faults)
+    return [
+        f"{field} is a grid, which --search {method} does not try completely; give choice, or --search grid"
+        for field, domain in space.domains.items()
+        if not isinstance(domain, NumberInterval) and domain.kind == "grid"
+    ]

@@ -69,12 +69,30 @@ def load_space(name_or_file: str, recipe: Recipe) -> Space:
         SpaceError: There is no such space, or it is not valid; lists all errors. Whether the recipe has its fields is
             checked by :func:`tune.space_check.check_space`.
     """
+    return _without_faults(*read_space(name_or_file, recipe))
+
+
+def read_space(name_or_file: str, recipe: Recipe) -> tuple[Space, list[str]]:
+    """Reads a space like :func:`load_space`, but returns faults of its fields, so that others are listed with them.
+
+    Returns:
+        The space of the fields whose domains are valid, and what is wrong with the others.
+
+    Raises:
+        SpaceError: There is no such space, or it has no fields.
+    """
     if name_or_file in NAMED_SPACES:
         domains = NAMED_SPACES[name_or_file](recipe)
         if not domains:
             raise SpaceError(name_or_file, ["this recipe has nothing to vary in it; give another --space"])
-        return Space(name_or_file, dict(sorted(domains.items())))
-    return space_from_toml(_read(name_or_file), name=name_or_file)
+        return Space(name_or_file, dict(sorted(domains.items()))), []
+    return _parse_space(_read(name_or_file), name=name_or_file)
+
+
+def _without_faults(space: Space, faults: Sequence[str]) -> Space:
+    if faults:
+        raise SpaceError(space.name, faults)
+    return space
 
 
 def _read(name_or_file: str) -> str:
@@ -105,6 +123,10 @@ def space_from_toml(text: str, *, name: str) -> Space:
     Raises:
         SpaceError: It is not valid; lists all errors.
     """
+    return _without_faults(*_parse_space(text, name=name))
+
+
+def _parse_space(text: str, *, name: str) -> tuple[Space, list[str]]:
     try:
         content = parse_toml(text)
     except ValueError as error:
@@ -122,9 +144,7 @@ def space_from_toml(text: str, *, name: str) -> Space:
             faults.append(f"{field} is given twice")
         else:
             domains[field] = domain
-    if faults:
-        raise SpaceError(name, faults)
-    return Space(name, dict(sorted(domains.items())))
+    return Space(name, dict(sorted(domains.items()))), faults
 
 
 def _domain(field: str, table: Any) -> tuple[Domain | None, str]:

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 
 from mulan.config.errors import RecipeError
@@ -38,15 +38,23 @@ _MAX_CORNERS = 1024
 and the trial of an impossible combination fails."""
 
 
-def check_space(space: Space, recipe: Recipe) -> None:
+def check_space(space: Space, recipe: Recipe, known_faults: Sequence[str] = ()) -> None:
     """Checks that a recipe is valid with every bound and value of a space, alone and together.
 
-    Of an interval, values between the bounds are tried too, since a field may not take all of them.
+    Of an interval, values between the bounds are tried too, since a field may not take all of them. Values together are
+    only tried if there is no other fault.
+
+    Args:
+        space: The space.
+        recipe: The recipe whose fields it varies.
+        known_faults: What was found before in the same space, to be listed first.
 
     Raises:
-        SpaceError: A field is unknown or cannot be varied, or the recipe is not valid with a value; lists all errors.
+        SpaceError: There are known faults, a field is unknown or cannot be varied, or the recipe is not valid with a
+            value; lists all errors.
     """
-    faults = list(dict.fromkeys(fault for field in space.domains for fault in _field_faults(space, field, recipe)))
+    found = (fault for field in space.domains for fault in _field_faults(space, field, recipe))
+    faults = list(dict.fromkeys([*known_faults, *found]))
     if not faults:
         faults = list(itertools.islice(_corner_faults(space, recipe), 1))
     if faults:

@@ -19,8 +19,8 @@ from tune.early_stopping import early_stopping_of
 from tune.errors import SweepError
 from tune.objective import objectives_of
 from tune.plan import MAX_TRIALS, Method, SweepOptions, SweepPlan
-from tune.points import check_method, grid_size
-from tune.space import load_space
+from tune.points import grid_size, method_faults
+from tune.space import read_space
 from tune.space_check import check_space
 from tune.spaces import NAMED_SPACES
 from tune.value_check import check_values
@@ -87,12 +87,13 @@ def plan_of(args: argparse.Namespace) -> tuple[SweepPlan, SweepOptions]:
     """
     run = arguments.run_of(args)
     recipe = for_sweep(arguments.recipe_to_train(args), trials=args.trials, concurrent=args.concurrent)
-    plan = SweepPlan(recipe, run, load_space(args.space, recipe), args.search, objectives_of(args.objective, recipe))
-    check_method(plan)
-    check_space(plan.space, recipe)
+    objectives = objectives_of(args.objective, recipe)
     early_stopping = early_stopping_of(
         recipe, grace_steps=args.grace_steps, reduction_factor=args.reduction_factor, is_off=args.no_early_stopping
     )
+    space, faults = read_space(args.space, recipe)
+    check_space(space, recipe, [*faults, *method_faults(space, args.search)])
+    plan = SweepPlan(recipe, run, space, args.search, objectives)
     plan.check()
     options = SweepOptions(
         _num_trials(plan, args.trials), args.concurrent, early_stopping, tuple(_train_command(args, plan))

@@ -44,17 +44,19 @@ def test_a_completed_sweep_is_reported_without_a_cluster(run_folder: str, capsys
         trial.end(2 * len(scores), train_steps=6)
     execute(plan, options(2), None, Unchallenged())  # type: ignore[arg-type]
     printed = capsys.readouterr().out
-    assert "best: the recipe as it is" in printed
     assert "8 of 12 steps (67%)" in printed
+    assert printed.splitlines()[-2:] == ["best: the recipe as it is", f"page: {plan.run.uri}/sweep.html"]
+    assert filesystem.exists(f"{plan.run.uri}/sweep.html")
 
 
-def test_a_sweep_without_scores_is_an_error_and_has_a_page(run_folder: str) -> None:
+def test_a_sweep_without_scores_is_an_error_and_has_a_page(run_folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     plan = plan_in(run_folder)
     (trial,) = planned_trials(plan, 1)
     trial.fail(Failure("diverged", 0, "the loss of step 1 is nan"))
     with pytest.raises(SweepError, match="no trial reached a validation"):
         execute(plan, options(1), None, Unchallenged())  # type: ignore[arg-type]
     assert b"the loss of step 1 is nan" in filesystem.read_bytes(f"{plan.run.uri}/sweep.html")
+    assert capsys.readouterr().out.splitlines()[-1] == f"page: {plan.run.uri}/sweep.html"
 
 
 def test_a_sweep_whose_trials_were_all_given_up_may_be_repeated(

@@ -9,6 +9,7 @@ from tests.tune.test_summary import swept
 from tune.importance import Importance
 from tune.outcome import outcome_of
 from tune.pictures import curves_picture, field_pictures, front_picture, importance_picture, parallel_picture
+from tune.points import own_values
 from tune.summary import SweepResult
 from tune.trial import planned_trials
 
@@ -40,9 +41,45 @@ def test_a_sweep_without_validations_can_be_drawn(run_folder: str) -> None:
     plan = plan_in(run_folder, space=SPACE, objectives=["recall10=max", "step_seconds=min"])
     result = SweepResult(plan, options(2), [outcome_of(trial, plan) for trial in planned_trials(plan, 2)])
     assert "0 trials" in curves_picture(result).alt
-    assert len(field_pictures(result)) == 3
+    assert field_pictures(result) == []
     assert parallel_picture(result).svg
     assert "none yet" in front_picture(result).alt
+
+
+def test_a_field_at_whose_values_nothing_was_validated_has_no_picture(run_folder: str) -> None:
+    result = swept(plan_in(run_folder, space='[space]\n"audio_tower.stem_channels" = { choice = [3, 5] }'))
+    assert len(field_pictures(result)) == 1
+    assert field_pictures(SweepResult(result.plan, result.options, result.outcomes[:1])) == []
+
+
+@pytest.mark.parametrize(
+    ("domain", "labels"),
+    [
+        ("loguniform = [0.02, 0.5]", ["0.02", "0.05", "0.1", "0.2", "0.5"]),
+        ("loguniform = [0.2, 0.9]", ["0.1", "0.2", "0.5", "0.9"]),  # the recipe's own value is below
+        ("uniform = [0.03, 0.43]", ["0.03", "0.16", "0.24", "0.32", "0.43"]),
+    ],
+)
+def test_a_field_s_axis_has_the_bounds_of_its_interval_even_for_one_trial(
+    run_folder: str, domain: str, labels: list[str]
+) -> None:
+    result = swept(plan_in(run_folder, space=f'[space]\n"loss.temperature_init" = {{ {domain} }}'))
+    assert own_values(result.plan) == {"loss.temperature_init": 0.1}
+    ((_, picture),) = field_pictures(SweepResult(result.plan, result.options, result.outcomes[:1]))
+    drawn = [text for one in ElementTree.fromstring(picture.svg).itertext() if (text := one.strip())]
+    assert drawn[1 : drawn.index("loss.temperature_init")] == labels  # the first text is a style sheet
+
+
+def test_every_interval_of_numbers_has_an_axis(run_folder: str) -> None:
+    domains = (
+        "loguniform = [1e-30, 1e30]",
+        "uniform = [-8e307, 8e307]",
+        "randint = [0, 1]",
+        "randint = [0, 9000000]",
+    )
+    for number, domain in enumerate(domains):
+        plan = plan_in(f"{run_folder}/{number}", space=f'[space]\n"optim.warmup_steps" = {{ {domain} }}')
+        assert "optim.warmup_steps" in texts(field_pictures(swept(plan))[0][1].svg)
 
 
 def test_importances_are_drawn_with_their_numbers() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from mulan.recipes.registry import load_recipe
-from tune.space import SpaceError, space_from_toml
+from tune.space import Space, SpaceError, space_from_toml
 from tune.space_check import NOT_VARIED, check_space
 
 WITH_FIGURE = ["evaluation.tasks=['captions']", "evaluation.select=retrieval.captions.long_form.recall10"]
@@ -32,6 +32,16 @@ def test_all_faults_of_fields_are_listed() -> None:
     assert "loss.temperature_init = 1.5: input should be less than 1" in text
     assert "optim.warmup_steps = 0.5: input should be a valid integer" in text
     assert "scale.workers cannot be varied: the result does not depend on it" in text
+
+
+def test_known_faults_of_a_space_are_listed_first_with_those_of_its_values() -> None:
+    space = space_from_toml('[space]\n"optim.lrr" = { choice = [1] }', name="s")
+    with pytest.raises(SpaceError) as raised:
+        check_space(space, load_recipe("demo"), ["a = 1 is not a domain"])
+    first, second = raised.value.faults
+    assert (first, second.split(";")[0]) == ("a = 1 is not a domain", "optim.lrr is not a field")
+    with pytest.raises(SpaceError, match="space s: a = 1 is not a domain"):
+        check_space(Space("s", {}), load_recipe("demo"), ["a = 1 is not a domain"])
 
 
 @pytest.mark.parametrize("field", [name if not name.endswith(".") else f"{name}any" for name in NOT_VARIED])

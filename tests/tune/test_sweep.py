@@ -23,7 +23,7 @@ from tests.waiting import wait_until
 from tune.errors import SweepError
 from tune.objective import objectives_of
 from tune.plan import SweepPlan
-from tune.space import load_space
+from tune.space import SpaceError, load_space
 from tune.sweep import for_sweep, main
 from tune.trial import planned_trials
 
@@ -250,3 +250,30 @@ def test_invalid_arguments_are_refused_before_the_corpus_is_opened(
     with pytest.raises(SweepError, match=re.escape(fault)):
         main()
     assert not (tmp_path / "runs").exists()
+
+
+FAULTY = """
+[space]
+"optim.lrr" = { loguniform = [1e-4, 1e-2] }
+"optim.warmup_steps" = { randint = [5, 5] }
+"text_tower.max_tokens" = { grid = [12] }
+"scale.workers" = { choice = [1, 2] }
+"loss.temperature_init" = { uniform = [0.1, 1.5] }
+"""
+
+
+def test_the_faults_of_a_space_are_reported_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "space.toml").write_text(FAULTY)
+    words = ["--recipe", "demo_miniature", "--data", "/nowhere", "--storage", str(tmp_path / "runs"), "--trials", "1"]
+    monkeypatch.setattr(sys, "argv", ["tune.sweep", *words, "--space", str(tmp_path / "space.toml")])
+    with pytest.raises(SpaceError) as raised:
+        main()
+    expected = (
+        "optim.warmup_steps: randint = [5, 5] is empty",
+        "text_tower.max_tokens is a grid, which --search random does not try completely",
+        "loss.temperature_init = 1.5: input should be less than 1",
+        "optim.lrr is not a field; did you mean lr?",
+        "scale.workers cannot be varied",
+    )
+    assert len(raised.value.faults) == len(expected)
+    assert all(fault.startswith(start) for fault, start in zip(raised.value.faults, expected, strict=True))
