@@ -7,7 +7,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, literal, new_figure, svg_of
+from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, label_steps, literal, new_figure, svg_of
 from tune.domains import Domain, NumberInterval, Value, as_text
 from tune.importance import Importance
 from tune.outcome import Outcome
@@ -35,7 +35,7 @@ def curves_picture(result: SweepResult) -> Picture:
                 axes.plot(steps[-1:], values[-1:], color=color, marker="x", markersize=6, markeredgewidth=1.6)
         _legend(axes, result)
         axes.set_title(f"{objective.label} of every trial")
-        axes.set_xlabel("step")
+        label_steps(axes)
         axes.set_ylabel(objective.label)
         alt = (
             f"{objective.label} over the steps of {len(shown)} trial{'s' if len(shown) != 1 else ''}. Those trained to "

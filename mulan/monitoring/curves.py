@@ -6,9 +6,8 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
-from mulan.evaluation.report.drawing import PALETTE, STYLE, Picture, literal, new_figure, svg_of
+from mulan.evaluation.report.drawing import PALETTE, STYLE, Picture, label_steps, literal, new_figure, svg_of
 from mulan.evaluation.report.score_names import HIDDEN_SCORES, score_name
 from mulan.storage.line_values import number, step_of
 
@@ -54,12 +53,10 @@ def curve_groups(lines: Mapping[str, Lines], score: str) -> list[CurveGroup]:
         ("learning_rate", "Learning rate", "learning rate"),
         ("pairs_per_s", "Throughput", "pairs / s"),
     ]
-    over_steps = [_picture(lines, quantity, "step") for quantity in quantities]
+    over_steps = [_picture(lines, quantity, over_hours=False) for quantity in quantities]
     groups = [CurveGroup("Over steps", tuple(each for each in over_steps if each is not None))]
-    over_hours = [_picture(lines, quantity, "hours since the first step") for quantity in quantities[:1]]
-    over_hours += [
-        _picture(lines, each, "hours since the first step") for each in quantities if each[0] == "validation"
-    ][:1]
+    over_hours = [_picture(lines, quantity, over_hours=True) for quantity in quantities[:1]]
+    over_hours += [_picture(lines, each, over_hours=True) for each in quantities if each[0] == "validation"][:1]
     groups.append(CurveGroup("Over hours", tuple(each for each in over_hours if each is not None)))
     return [group for group in groups if group.pictures]
 
@@ -82,14 +79,14 @@ def _scores(lines: Mapping[str, Lines], score: str) -> list[str]:
     return sorted(names, key=lambda name: (name != score, name))[:_MAX_SCORES]
 
 
-def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], x_label: str) -> Picture | None:
+def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], *, over_hours: bool) -> Picture | None:
     """Returns the picture of a quantity: a key, a title and a unit, or ``validation`` and the name of a score."""
     is_score = quantity[0] == "validation"
     key, title, unit = (quantity[1], f"Validation {score_name(quantity[1]).label}", "score") if is_score else quantity
     series = {
         name: points
         for name, each in lines.items()
-        if len(points := _points(each, key, is_score=is_score, over_hours=x_label != "step"))
+        if len(points := _points(each, key, is_score=is_score, over_hours=over_hours))
     }
     if not series:
         return None
@@ -99,14 +96,16 @@ def _picture(lines: Mapping[str, Lines], quantity: tuple[str, ...], x_label: str
             if name in series:
                 _draw(axes, series[name], PALETTE[place % len(PALETTE)], name, is_noisy=key not in _NOISELESS)
         axes.set_title(literal(_shortened(title)))
-        axes.set_xlabel(x_label)
-        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=x_label == "step", steps=[1, 2, 2.5, 5, 10]))
+        if over_hours:
+            axes.set_xlabel("hours since the first step")
+        else:
+            label_steps(axes)
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
         if len(lines) > 1:
             axes.legend(fontsize=7, frameon=False)
         ends = ", ".join(f"{name} {points[-1, 1]:.4g}" for name, points in series.items())
-        return Picture(svg_of(figure), f"{title} by {x_label}; at the end: {ends}.")
+        return Picture(svg_of(figure), f"{title} by {axes.get_xlabel()}; at the end: {ends}.")
 
 
 def _points(lines: Lines, key: str, *, is_score: bool, over_hours: bool) -> np.ndarray:

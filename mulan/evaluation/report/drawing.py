@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mulan.pages.rendering import Filters, data_uri
 
@@ -78,6 +79,12 @@ def new_figure(width_in: float, height_in: float) -> tuple[Figure, Axes]:
     """Returns an empty figure of a size in inches, with one pair of axes."""
     figure = Figure(figsize=(width_in, height_in), layout="constrained")
     return figure, figure.subplots()
+
+
+def label_steps(axes: Axes) -> None:
+    """Labels a horizontal axis as that of training steps, with whole numbers only."""
+    axes.set_xlabel("step")
+    axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
 
 
 def svg_of(figure: Figure) -> bytes:

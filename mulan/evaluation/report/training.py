@@ -6,12 +6,11 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.ticker import MaxNLocator
 
 from mulan.config.checks import pretraining_warnings
 from mulan.config.objectives import collapsed_losses
 from mulan.config.recipe import Recipe
-from mulan.evaluation.report.drawing import GREY, PALETTE, STYLE, Picture, new_figure, picture_of
+from mulan.evaluation.report.drawing import GREY, PALETTE, STYLE, Picture, label_steps, new_figure, picture_of
 
 _FEW_STEPS = 40
 """Maximum number of steps that are drawn as points."""
@@ -113,8 +112,7 @@ def _curve(
                 ha="right", color=GREY,
             )  # fmt: skip
         axes.set_title(title)
-        axes.set_xlabel("step")
-        axes.xaxis.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 2.5, 5, 10]))
+        label_steps(axes)
         axes.set_ylabel(unit)
         axes.margins(x=0.01)
         alt = f"{title} over {int(steps[-1])} steps: {values[0]:.4g} at the first, {smooth[-1]:.4g} at the end."
