@@ -45,10 +45,9 @@ def main() -> None:
         parser.error("the following arguments are required: --recipe")
     run = arguments.run_of(args)
     recipe = arguments.recipe_to_train(args)
-    check_is_no_sweep(run)
     check_instruments(instruments, recipe, run)
     if args.dry_run:
-        print_dry_run(recipe, run, check_training(recipe, run))
+        print_dry_run(recipe, run, _checked(recipe, run))
         return
     train(recipe, run, instruments)
 
@@ -86,7 +85,7 @@ def train(recipe: Recipe, run: Run, instruments: InstrumentSettings | None = Non
     Raises:
         MulanError: A check failed, the cluster cannot train the recipe, or the run stopped.
     """
-    reader = check_training(recipe, run)
+    reader = _checked(recipe, run)
     join_and_report(recipe, run, reader, label="train")
     for line in tracker_lines(recipe.logging.trackers, run):
         CONSOLE.print(f"train  {line}", soft_wrap=True)
@@ -99,6 +98,12 @@ def train(recipe: Recipe, run: Run, instruments: InstrumentSettings | None = Non
     with show_progress(run, recipe, CONSOLE, hangs), run.timed("train"):
         fit(recipe, run, reader=shared, instruments=instruments)
     export(run)
+
+
+def _checked(recipe: Recipe, run: Run) -> MicroBatchReader:
+    reader = check_training(recipe, run)
+    check_is_no_sweep(run)
+    return reader
 
 
 def run_replay(args: argparse.Namespace) -> None:

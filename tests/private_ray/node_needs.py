@@ -49,6 +49,10 @@ def names_clouds(providers: Any) -> None:
         raise Differs(f"lacks {', '.join(sorted(missing))}")
 
 
+def is_less_verbose(logger: Any) -> None:
+    takes(logger.configure, "verbosity")
+
+
 def has_groups(get: Any) -> None:
     takes(get, exactly=True)
     fields = {field.name for field in autoscaler_pb2.NodeGroupConfig.DESCRIPTOR.fields}
@@ -122,5 +126,11 @@ NODE_NEEDS = [
         "launcher",
         "a launcher file with an unknown provider is refused by a traceback",
         names_clouds,
+    ),
+    Need(
+        "ray.autoscaler._private.cli_logger:cli_logger",
+        "launcher",
+        "a launcher file without credentials prints details of Ray before the error",
+        is_less_verbose,
     ),
 ]
