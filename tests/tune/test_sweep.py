@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -176,6 +177,12 @@ def test_a_sweep_with_killed_processes_ends_with_the_same_results(tiny_corpus: s
         f"resumes from the newest checkpoint: {sys.executable} -m tune.sweep --recipe demo_miniature --data" in output
     )
 
+    starts = sum(map(num_starts, range(6)))
+    resumed = begun(*call)
+    wait_until(lambda: sum(map(num_starts, range(6))) > starts, what="a trial in the resumed sweep", limit_s=300)
+    resumed.send_signal(signal.SIGINT)
+    assert resumed.wait(timeout=60) == 130
+
     done = sweep(*call)
     assert done.returncode == 0, done.stdout + done.stderr
     assert {path.name for path in (tmp_path / "s" / "trials").iterdir()} == {trial.run.name for trial in trials}
@@ -184,7 +191,9 @@ def test_a_sweep_with_killed_processes_ends_with_the_same_results(tiny_corpus: s
     assert [trial.run.recipe().optim.lr for trial in trials] == rates
     assert all(trial.is_over(recipe) for trial in trials)
     assert any(trial.was_stopped() for trial in trials), "ASHA has not stopped a trial"
-    assert "best: " in done.stdout
+    best = json.loads((tmp_path / "s" / "sweep.json").read_text())["best"]
+    words = [word for setting in best["settings"] for word in ("--set", setting)]
+    assert f"\nbest: {shlex.join(words) or 'the recipe as it is'}\n" in done.stdout
     killed = trials[1]
     words = [word for setting in killed.settings for word in ("--set", setting)]
     again = [sys.executable, "-m", "jobs.train", "--recipe", "demo_miniature", *common, "--name", "again", *words]
