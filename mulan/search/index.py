@@ -1,0 +1,90 @@
+"""An index of a collection: searches for what is near to a vector, and the recordings that they find."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mulan.search.errors import UnknownRecording
+from mulan.search.exact import ExactSearch
+from mulan.search.manifest import IndexManifest
+from mulan.search.query import Query
+from mulan.search.rows import IndexedRow
+from mulan.search.table import RecordingTable
+from mulan.storage import filesystem
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A recording that a query has found."""
+
+    row: IndexedRow
+    """The recording."""
+    score: float
+    """Its product with the vector of the query, computed in float64."""
+    start_s: float
+    """Where in its audio the window begins that matches best, in seconds."""
+
+
+class SearchIndex:
+    """An index as it was when it was opened. It may be used by several threads."""
+
+    def __init__(self, uri: str, manifest: IndexManifest, table: RecordingTable) -> None:
+        self.uri, self.manifest = uri, manifest
+        self._table = table
+        self.recordings = table.count()
+        """Number of recordings."""
+        self.is_exact = not table.is_approximate
+        """Whether searches compare with all recordings."""
+        self._search = ExactSearch(table.snapshot()) if self.is_exact and self.recordings else table
+
+    @classmethod
+    def open(cls, uri: str) -> "SearchIndex":
+        """Opens an index; the vectors are loaded into memory if it is searched exactly.
+
+        Raises:
+            UnusableIndex: There is none, or it is unfinished or damaged.
+            StorageError: The storage cannot be read.
+        """
+        uri = filesystem.absolute(uri)
+        manifest = IndexManifest.read(uri)
+        return cls(uri, manifest, RecordingTable.open(uri))
+
+    @property
+    def version(self) -> int:
+        """Number of the version that was opened."""
+        return self._table.version
+
+    def search(self, queries: Sequence[Query]) -> list[list[Found]]:
+        """Returns what each query finds, the best recording first.
+
+        Recordings with equal scores are in the order of their ids.
+
+        Raises:
+            StorageError: The storage cannot be read.
+        """
+        if not queries or not self.recordings:
+            return [[] for _ in queries]
+        nearest = self._search.nearest(queries)
+        rows = iter(self._table.take(np.concatenate(nearest)))
+        return [_ranked(query, [next(rows) for _ in each]) for query, each in zip(queries, nearest, strict=True)]
+
+    def recording(self, recording_id: str) -> IndexedRow:
+        """Returns a recording.
+
+        Raises:
+            UnknownRecording: It is not in the index.
+            StorageError: The storage cannot be read.
+        """
+        found = self._table.with_ids([recording_id])
+        if recording_id not in found:
+            raise UnknownRecording(recording_id)
+        return found[recording_id]
+
+
+def _ranked(query: Query, rows: Sequence[IndexedRow]) -> list[Found]:
+    candidates = [row for row in rows if row.recording_id != query.without]
+    wanted = query.vector.astype(np.float64)
+    scores = [float(row.vector.astype(np.float64) @ wanted) for row in candidates]
+    best = sorted(zip(scores, candidates, strict=True), key=lambda each: (-each[0], each[1].recording_id))
+    return [Found(row, score, row.best_moment_s(query.vector)) for score, row in best[: query.hits]]

@@ -1,0 +1,114 @@
+"""The recordings of an index: what is stored of each, and how it is read back."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+VECTOR, WINDOWS, DIGEST = "vector", "windows", "digest"
+
+
+def row_schema(dim: int, *, windows: bool) -> pa.Schema:
+    """Returns the columns of an index.
+
+    Args:
+        dim: Size d of the vectors.
+        windows: Whether the vectors of the windows are stored, as float16: they decide on moments, not on scores.
+    """
+    fields = [
+        pa.field("recording_id", pa.string(), nullable=False),
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("extension", pa.string(), nullable=False),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("artist", pa.string(), nullable=False),
+        pa.field("tags", pa.list_(pa.string()), nullable=False),
+        pa.field("waveform", pa.binary(), nullable=False),
+        pa.field(VECTOR, pa.list_(pa.float32(), dim), nullable=False),
+        pa.field(DIGEST, pa.int64(), nullable=False),  # of all other columns, by which changed rows are found
+    ]
+    if windows:
+        fields.append(pa.field("window_starts_s", pa.list_(pa.float64()), nullable=False))
+        fields.append(pa.field(WINDOWS, pa.binary(), nullable=False))  # float16 [windows, d]
+    return pa.schema(fields)
+
+
+@dataclass(frozen=True, eq=False)
+class IndexedRow:
+    """A recording of an index."""
+
+    recording_id: str
+    """Id, unique in the index."""
+    uri: str
+    """Path or URI of the file with its audio."""
+    offset: int
+    """Offset of the audio in the file in bytes."""
+    length: int
+    """Length of the audio in bytes."""
+    extension: str
+    """Extension of the audio file, in lower case without a dot."""
+    start_s: float
+    """Where in the audio the recording begins, in seconds."""
+    duration_s: float
+    """Duration in seconds."""
+    title: str
+    """Title; empty if unknown."""
+    artist: str
+    """Artist; empty if unknown."""
+    tags: tuple[str, ...]
+    """Tags, ``category:text``."""
+    waveform: bytes
+    """Largest magnitudes of the samples in parts of equal duration, uint8."""
+    vector: np.ndarray
+    """Unit vector, float32 [d]."""
+    windows: np.ndarray
+    """Unit vectors of its windows, float16 [windows, d]; none if the index has none."""
+    window_starts_s: np.ndarray
+    """Start of each window in seconds from the start of the recording."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "IndexedRow":
+        """Returns the recording of a row, which has the columns of :func:`row_schema`, maybe without the windows."""
+        vector = np.asarray(values[VECTOR], np.float32)
+        starts = np.asarray(values.get("window_starts_s", []), np.float64)
+        return cls(
+            **{name: values[name] for name in _PLAIN},
+            tags=tuple(values["tags"]),
+            vector=vector,
+            windows=np.frombuffer(values.get(WINDOWS, b""), np.float16).reshape(len(starts), len(vector)),
+            window_starts_s=starts,
+        )
+
+    def best_moment_s(self, query: np.ndarray) -> float:
+        """Returns where in the audio the window begins that matches the vector of a query best, in seconds.
+
+        Without windows, that is the start of the recording.
+        """
+        if not len(self.windows):
+            return self.start_s
+        best = int(np.argmax(self.windows.astype(np.float32) @ query))
+        return self.start_s + float(self.window_starts_s[best])
+
+
+_PLAIN = (
+    "recording_id", "uri", "offset", "length", "extension", "start_s", "duration_s", "title", "artist", "waveform",
+)  # fmt: skip
+DETAILS = (*_PLAIN, "tags", VECTOR)
+"""The columns that :meth:`IndexedRow.of` needs."""
+
+
+def digests(batch: pa.RecordBatch) -> np.ndarray:
+    """Returns a digest of each row, int64 [n], which differs if anything of the row does."""
+    columns = [column.to_pylist() for column in batch.columns if not pa.types.is_fixed_size_list(column.type)]
+    vectors = batch.column(VECTOR).flatten().to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+    found = [
+        hashlib.blake2b(repr(values).encode() + vector.tobytes(), digest_size=8).digest()
+        for *values, vector in zip(*columns, vectors, strict=True)
+    ]
+    return np.frombuffer(b"".join(found), np.int64)
