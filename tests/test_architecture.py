@@ -29,6 +29,7 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.preparation": _of_mulan("config data model pages private_ray storage vocabularies"),
     "mulan.objectives": _of_mulan("config distributed model"),
     "mulan.evaluation": _of_mulan("config data model pages storage vocabularies") | {"mulan"},
+    "mulan.collection": _of_mulan("config data evaluation model preparation private_ray storage"),
     "mulan.demo": _of_mulan("config data storage"),
     "mulan.tasks": _of_mulan("config data distributed evaluation model objectives"),
     # the algorithm alone: it knows neither storage nor launcher
@@ -51,8 +52,8 @@ PACKAGES: dict[str, set[str]] = {
     | {"mulan"},
     "mulan": _of_mulan("model"),
     "jobs": _of_mulan(
-        "benchmarks config data debugging demo evaluation instrumentation launch monitoring preparation recipes runs "
-        "storage submission tracking"
+        "benchmarks collection config data debugging demo evaluation instrumentation launch monitoring preparation "
+        "recipes runs storage submission tracking"
     ),
     "tune": _of_mulan("config data evaluation launch pages private_ray recipes runs storage") | {"jobs"},
 }
