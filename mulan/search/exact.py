@@ -27,7 +27,7 @@ class ExactSearch:
         Products are computed in float32, and all queries share one pass over the vectors. Rows whose order that could
         change are among the surplus, so that they can be ordered by exact scores.
         """
-        most = max(query.hits for query in queries) + _SURPLUS
+        most = max(query.candidates for query in queries)
         wanted = torch.from_numpy(np.stack([query.vector for query in queries]))
         masks = {each: self._mask(each) for each in {query.filter for query in queries} if not each.is_empty}
         scores = torch.empty((len(queries), 0))
@@ -43,7 +43,7 @@ class ExactSearch:
         best = scores.topk(min(most, scores.shape[1]), dim=1)
         found = rows.gather(1, best.indices).numpy()
         return [
-            self._row_ids[row[: query.hits + _SURPLUS][row_scores[: query.hits + _SURPLUS] > -np.inf]]
+            self._row_ids[row[: query.candidates][row_scores[: query.candidates] > -np.inf]]
             for query, row, row_scores in zip(queries, found, best.values.numpy(), strict=True)
         ]
 
@@ -55,10 +55,6 @@ class ExactSearch:
             having[self._rows_by_tag.get(tag, [])] = True
             mask &= having
         return mask
-
-
-_SURPLUS = 8
-"""Number of rows that are found in addition: one may be left out, and others may have nearly the same score."""
 
 
 def _rows_by_tag(tags: pa.ListArray) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ class Found:
     row: IndexedRow
     """The recording."""
     score: float
-    """Its product with the vector of the query, computed in float64."""
+    """Product of its vector, or of that of its best window, with the vector of the query, computed in float64."""
     start_s: float
     """Where in its audio the window begins that matches best, in seconds."""
 
@@ -83,8 +83,15 @@ class SearchIndex:
 
 
 def _ranked(query: Query, rows: Sequence[IndexedRow]) -> list[Found]:
-    candidates = [row for row in rows if row.recording_id != query.without]
     wanted = query.vector.astype(np.float64)
-    scores = [float(row.vector.astype(np.float64) @ wanted) for row in candidates]
-    best = sorted(zip(scores, candidates, strict=True), key=lambda each: (-each[0], each[1].recording_id))
-    return [Found(row, score, row.best_moment_s(query.vector)) for score, row in best[: query.hits]]
+    found = []
+    for row in rows:
+        if row.recording_id == query.without:
+            continue
+        windows = row.windows.astype(np.float64) @ wanted
+        starts = row.start_s + row.window_starts_s
+        score = float(row.vector.astype(np.float64) @ wanted)
+        if query.by_window and len(windows):
+            score = float(windows.max())
+        found.append(Found(row, score, float(starts[np.argmax(windows)]) if len(windows) else row.start_s))
+    return sorted(found, key=lambda each: (-each.score, each.row.recording_id))[: query.hits]

@@ -1,41 +1,28 @@
 """The manifest of an index, ``index.json``: the model that its vectors are from, and how it is searched."""
 
-import json
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
+from mulan.collection.embeddings import EmbeddingModel
+from mulan.config.base import NonNegativeInt, Section
+from mulan.config.errors import RecipeError
+from mulan.config.parsing import parse_json
+from mulan.config.validation import validated
 from mulan.search.errors import UnusableIndex
 from mulan.storage import filesystem
 
-MANIFEST = "index.json"
-_FORMAT: Literal["mulan-index-v1"] = "mulan-index-v1"
+MANIFEST_NAME = "index.json"
 
 
-class IndexedModel(BaseModel):
-    """The model that the vectors of an index are from."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str
-    uri: str
-    """Path or URI that it was loaded from."""
-    sha256: str
-    """Digest of its files, which a model has to have to search the index."""
-    dim: int = Field(ge=1)
-    """Size d of its vectors."""
-
-
-class IndexManifest(BaseModel):
+class IndexManifest(Section):
     """What is fixed when an index is made. A folder without it is no index, or an unfinished one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    format: Literal["mulan-index-v1"] = _FORMAT
-    model: IndexedModel
+    format: Literal["mulan-index-v1"] = "mulan-index-v1"
+    """Name and version of the format."""
+    model: EmbeddingModel
+    """The model that has computed the vectors, the only one whose queries the index answers."""
     windows: bool
     """Whether it has the vectors of windows, and thereby moments."""
-    approximate_above: int = Field(ge=0)
+    approximate_above: NonNegativeInt
     """The number of recordings above which searches are approximate."""
 
     def write(self, uri: str) -> None:
@@ -44,7 +31,7 @@ class IndexManifest(BaseModel):
         Raises:
             StorageError: The storage cannot be written.
         """
-        filesystem.write_atomically(filesystem.join(uri, MANIFEST), self.model_dump_json(indent=2).encode())
+        filesystem.write_atomically(filesystem.join(uri, MANIFEST_NAME), self.model_dump_json(indent=2).encode())
 
     @classmethod
     def read(cls, uri: str) -> "IndexManifest":
@@ -54,16 +41,17 @@ class IndexManifest(BaseModel):
             UnusableIndex: There is none, or it is damaged or of another version.
             StorageError: The storage cannot be read.
         """
+        where = filesystem.join(uri, MANIFEST_NAME)
         try:
-            content = json.loads(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
-            return cls.model_validate(content)
+            values = parse_json(filesystem.read_bytes(where))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise UnusableIndex(f"there is no index in {uri}; make it with jobs.index, which may have been interrupted") from error
-        except (ValidationError, ValueError) as error:
-            raise UnusableIndex(
-                f"{filesystem.join(uri, MANIFEST)} is damaged, or of another version of mulan; make the index again with "
-                f"jobs.index: {str(error).splitlines()[0]}"
-            ) from error
+            raise UnusableIndex(f"there is no index in {uri}: {MANIFEST_NAME} is missing; {_MAKE}") from error
+        except (OSError, ValueError) as error:
+            raise UnusableIndex(f"{where} cannot be read: {error}; {_MAKE}") from error
+        try:
+            return validated(cls, values if isinstance(values, dict) else {}, name=where)
+        except RecipeError as error:
+            raise UnusableIndex(f"{where} is damaged, or of another version of mulan; {_MAKE}\n{error}") from error
 
     def check_model(self, sha256: str, model_uri: str, index_uri: str) -> None:
         """Checks that a model is the one of the index.
@@ -74,6 +62,9 @@ class IndexManifest(BaseModel):
         if sha256 != self.model.sha256:
             raise UnusableIndex(
                 f"the index {index_uri} has vectors of {self.model.uri} (SHA-256 {self.model.sha256[:12]}), which "
-                f"cannot be compared with those of {model_uri} ({sha256[:12]}); give that model, or embed the collection "
-                "with this one and index it again"
+                f"cannot be compared with those of {model_uri} ({sha256[:12]}); name that model, or embed the "
+                "collection with this one and index it again"
             )
+
+
+_MAKE = "make it with jobs.index"

@@ -10,6 +10,8 @@ from mulan.search.errors import UnusableQuery
 
 MAX_HITS = 1000
 """Maximum number of recordings that a search returns."""
+_SURPLUS = 8
+"""Number of recordings that are compared in addition: one may be left out, and others may have nearly the same score."""
 
 
 @dataclass(frozen=True)
@@ -56,14 +58,22 @@ class Query:
     """What it looks for, float32 [d], of any length: recordings are ranked by their product with it."""
     hits: int = 10
     """Number of recordings that it asks for, from 1 to :data:`MAX_HITS`."""
-    filter: Filter = Filter()  # noqa: RUF009 - immutable
+    filter: Filter = Filter()
     """The recordings that are considered."""
     without: str = ""
     """Id of a recording that is not returned, such as the one that others shall sound like."""
+    by_window: bool = False
+    """Whether recordings are ranked by the window that matches best, among the :data:`MAX_HITS` that match best as a
+    whole."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.hits <= MAX_HITS:
             raise UnusableQuery(f"{self.hits} recordings are asked for; ask for 1 to {MAX_HITS}")
+
+    @property
+    def candidates(self) -> int:
+        """Number of recordings among which the best ones are found by their stored vectors."""
+        return (MAX_HITS if self.by_window else self.hits) + _SURPLUS
 
 
 def combined(wanted: Sequence[np.ndarray], unwanted: Sequence[np.ndarray] = ()) -> np.ndarray:

@@ -85,16 +85,6 @@ class IndexedRow:
             window_starts_s=starts,
         )
 
-    def best_moment_s(self, query: np.ndarray) -> float:
-        """Returns where in the audio the window begins that matches the vector of a query best, in seconds.
-
-        Without windows, that is the start of the recording.
-        """
-        if not len(self.windows):
-            return self.start_s
-        best = int(np.argmax(self.windows.astype(np.float32) @ query))
-        return self.start_s + float(self.window_starts_s[best])
-
 
 _PLAIN = (
     "recording_id", "uri", "offset", "length", "extension", "start_s", "duration_s", "title", "artist", "waveform",

@@ -23,8 +23,8 @@ from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 
 os.environ.setdefault("LANCE_LOG", "error")  # read when the library is loaded; it warns of tables that it creates
-import lancedb  # noqa: E402 - after the setting above
-from lancedb.index import BTree, IvfSq, LabelList  # noqa: E402
+import lancedb
+from lancedb.index import BTree, IvfSq, LabelList
 
 _NAME = "recordings"
 _CACHE_BYTES = 2 * 2**30
@@ -162,7 +162,7 @@ class RecordingTable:
         search = (
             self._table.search(query.vector, vector_column_name=VECTOR)
             .distance_type("dot")
-            .limit(query.hits + 1)  # as one may be left out
+            .limit(query.candidates)
             .nprobes(_PROBES)
             .refine_factor(_REFINED)
             .select(["_distance"])
@@ -188,7 +188,9 @@ class RecordingTable:
             return {}
         columns = [name for name in self.columns if name in DETAILS]
         search = self._scan(columns).where(_has_ids(recording_ids))
-        return {values["recording_id"]: IndexedRow.of(values) for values in _values(_guarded(self._uri, search.to_arrow))}
+        return {
+            values["recording_id"]: IndexedRow.of(values) for values in _values(_guarded(self._uri, search.to_arrow))
+        }
 
     def _scan(self, columns: list[str]) -> Any:
         return self._table.search().select(columns)

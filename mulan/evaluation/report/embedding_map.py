@@ -1,26 +1,20 @@
 """A map of recordings in two dimensions, in which groups have markers and names, so that it reads without colours."""
 
 from collections import Counter
-from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 
-from mulan.data.corpus.metadata import split_tag
-from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from mulan.evaluation.recordings import EmbeddedRecordings
 from mulan.evaluation.report.drawing import GREY, INK, PALETTE, STYLE, Picture, literal, new_figure, picture_of
 from mulan.evaluation.report.plane import on_plane
+from mulan.evaluation.report.tag_groups import tag_groups
 
 MIN_RECORDINGS = 5
 """Minimum number of recordings of a map."""
 _MAX_POINTS = 2000
 """Maximum number of recordings on the map; of more, some are drawn at random."""
-_MAX_GROUPS = 10
-"""Maximum number of named groups."""
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
-_PREFERRED = "genre"
-_MAX_CHARACTERS = 24
-"""Maximum length of the name of a group."""
 
 
 def embedding_map(audio: EmbeddedRecordings, *, title: str, seed: int = 0) -> Picture:
@@ -37,7 +31,7 @@ def embedding_map(audio: EmbeddedRecordings, *, title: str, seed: int = 0) -> Pi
     if len(chosen) > _MAX_POINTS:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, _MAX_POINTS, replace=False))
     shown = audio.select(chosen)
-    category, groups = _groups(shown.recordings)
+    category, groups = tag_groups([each.tags for each in shown.recordings])
     points = on_plane(shown.means, seed=seed)
     names = [name for name, _ in Counter(filter(None, groups)).most_common()]
     with mpl.rc_context(STYLE | {"axes.grid": False}):
@@ -63,21 +57,3 @@ def embedding_map(audio: EmbeddedRecordings, *, title: str, seed: int = 0) -> Pi
         grouped = f", grouped by {category}: {', '.join(names)}" if names else ""
         of = f"{len(chosen)} of {len(audio.recordings)}" if len(chosen) < len(audio.recordings) else f"{len(chosen)}"
         return picture_of(figure, f"{title}: map of the vectors of {of} recordings{grouped}.")
-
-
-def _groups(recordings: Sequence[LabelledRecording]) -> tuple[str, list[str]]:
-    """Returns the category and the group of each recording; empty for recordings that have none of the groups."""
-    tags = [[split_tag(tag) for tag in recording.tags] for recording in recordings]
-    having = Counter(category for pairs in tags for category in {category for category, _ in pairs})
-    if not having:
-        return "", [""] * len(recordings)
-    category = _PREFERRED if _PREFERRED in having else max(having, key=lambda name: (having[name], name))
-    counts = Counter(text for pairs in tags for own, text in pairs if own == category)
-    # in alphabetical order within equal counts, so that the order of recordings does not matter
-    frequent = sorted(counts, key=lambda text: (-counts[text], text))[:_MAX_GROUPS]
-    groups = []
-    for pairs in tags:
-        own = {text for name, text in pairs if name == category}
-        group = next((text for text in frequent if text in own), "")
-        groups.append(group if len(group) <= _MAX_CHARACTERS else group[: _MAX_CHARACTERS - 1] + "…")
-    return category, groups
