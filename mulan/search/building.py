@@ -88,7 +88,8 @@ def _add(uri: str, embeddings: Embeddings, approximate_above: int | None, on_pro
     manifest.check_model(embeddings.model.sha256, embeddings.model.uri, uri)
     if manifest.windows and not embeddings.has_windows:
         raise UnusableIndex(
-            f"the index {uri} has the vectors of windows, and {embeddings.uri} has not; repeat jobs.embed with --windows"
+            f"the index {uri} has the vectors of windows, and {embeddings.uri} has not; repeat "
+            "jobs.embed with --windows"
         )
     if approximate_above is not None and approximate_above != manifest.approximate_above:
         manifest = manifest.replace(approximate_above=approximate_above)
@@ -136,8 +137,8 @@ def check_indexable(model: EmbeddingModel) -> None:
     """
     if not (model.embeds_text and model.is_unit):
         raise UnusableIndex(
-            f"{model.uri} is no joint model of music and text, so that its vectors cannot be searched by words; embed the "
-            "collection with a joint model, such as one that jobs.export has written"
+            f"{model.uri} is no joint model of music and text, so that its vectors cannot be searched by words; embed "
+            "the collection with a joint model, such as one that jobs.export has written"
         )
 
 

@@ -1,4 +1,4 @@
-"""The overview of an index, ``overview.json``: its most frequent tags, texts to search for, and a map of the collection.
+"""The overview of an index, ``overview.json``: its most frequent tags, texts to search for, and a map of it.
 
 It is made when the index changes, so that a server need not read all recordings to show it.
 """

@@ -11,7 +11,7 @@ from mulan.search.errors import UnusableQuery
 MAX_HITS = 1000
 """Maximum number of recordings that a search returns."""
 _SURPLUS = 8
-"""Number of recordings that are compared in addition: one may be left out, and others may have nearly the same score."""
+"""Number of recordings that are compared in addition: one may be left out, others may have nearly equal scores."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,8 @@ class Filter:
         # NaN fails every comparison
         if not 0 <= self.min_duration_s <= self.max_duration_s:
             raise UnusableQuery(
-                f"no recording has a duration from {self.min_duration_s:g} to {self.max_duration_s:g} s; the first number "
-                "must be at least 0 and at most the second"
+                f"no recording has a duration from {self.min_duration_s:g} to {self.max_duration_s:g} s; the first "
+                "number must be at least 0 and at most the second"
             )
 
     @property

@@ -1,7 +1,7 @@
 """The table of an index: rows with vectors, in LanceDB, on a local disk or in an object store.
 
-Every change makes a new version of the table, which readers of an older one do not see until they open it again, so that
-an interrupted change leaves the index as it was.
+Every change makes a new version of the table, which readers of an older one do not see until they open it again, so
+that an interrupted change leaves the index as it was.
 """
 
 import os
@@ -154,7 +154,7 @@ class RecordingTable:
         )
 
     def nearest(self, queries: Sequence[Query]) -> list[np.ndarray]:
-        """Returns for each query where the rows are that are probably nearest to it, uint64, a few more than asked for."""
+        """Returns for each query where the rows are that are probably nearest, uint64, a few more than asked for."""
         with ThreadPoolExecutor(max_workers=min(len(queries), os.cpu_count() or 1) or 1) as threads:
             return list(threads.map(self._nearest, queries))
 
