@@ -4,7 +4,11 @@ from mulan.config.errors import MulanError
 
 
 class UnusableIndex(MulanError, ValueError):
-    """An index is missing, unfinished or damaged, or belongs to another model than the one that is asked."""
+    """An index is missing, unfinished or damaged, or cannot be changed in the way that is asked for."""
+
+
+class OtherModel(UnusableIndex):
+    """An index has vectors of another model than the one that embeds the queries."""
 
 
 class UnusableQuery(MulanError, ValueError):

@@ -39,16 +39,22 @@ class SearchIndex:
         self._search = ExactSearch(table.snapshot()) if self.is_exact and self.recordings else table
 
     @classmethod
-    def open(cls, uri: str) -> "SearchIndex":
+    def open(cls, uri: str, *, unless: "SearchIndex | None" = None) -> "SearchIndex":
         """Opens an index; the vectors are loaded into memory if it is searched exactly.
+
+        Args:
+            uri: Folder of the index.
+            unless: The same index as it was opened before, which is returned if it has not changed since.
 
         Raises:
             UnusableIndex: There is none, or it is unfinished or damaged.
             StorageError: The storage cannot be read.
         """
         uri = filesystem.absolute(uri)
-        manifest = IndexManifest.read(uri)
-        return cls(uri, manifest, RecordingTable.open(uri))
+        manifest, table = IndexManifest.read(uri), RecordingTable.open(uri)
+        if unless is not None and (unless.manifest, unless.version) == (manifest, table.version):
+            return unless
+        return cls(uri, manifest, table)
 
     @property
     def version(self) -> int:

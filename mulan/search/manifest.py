@@ -7,7 +7,7 @@ from mulan.config.base import NonNegativeInt, Section
 from mulan.config.errors import RecipeError
 from mulan.config.parsing import parse_json
 from mulan.config.validation import validated
-from mulan.search.errors import UnusableIndex
+from mulan.search.errors import OtherModel, UnusableIndex
 from mulan.storage import filesystem
 
 MANIFEST_NAME = "index.json"
@@ -57,10 +57,10 @@ class IndexManifest(Section):
         """Checks that a model is the one of the index.
 
         Raises:
-            UnusableIndex: It is another one.
+            OtherModel: It is another one.
         """
         if sha256 != self.model.sha256:
-            raise UnusableIndex(
+            raise OtherModel(
                 f"the index {index_uri} has vectors of {self.model.uri} (SHA-256 {self.model.sha256[:12]}), which "
                 f"cannot be compared with those of {model_uri} ({sha256[:12]}); name that model, or embed the "
                 "collection with this one and index it again"

@@ -29,7 +29,7 @@ from lancedb.index import BTree, IvfSq, LabelList
 _NAME = "recordings"
 _CACHE_BYTES = 2 * 2**30
 """Maximum memory for the approximate index: that of 15 million vectors of 128 numbers."""
-_PROBES = 20
+_PROBES = 64
 """Number of partitions that an approximate search reads."""
 _REFINED = 5
 """The rows that an approximate search compares exactly, as a multiple of those asked for."""

@@ -1,0 +1,64 @@
+"""The server on Ray Serve: processes that each hold the model and open the index, as many as the requests need."""
+
+import logging
+
+import torch
+from ray import serve
+from ray.serve.config import AutoscalingConfig, HTTPOptions
+from ray.serve.schema import LoggingConfig
+
+from mulan.serving.app import create_app
+from mulan.serving.security import Application
+from mulan.serving.service import SearchService
+from mulan.serving.settings import ServerSettings
+
+MAX_BATCH = 16
+"""Maximum number of requests that are answered together."""
+BATCH_WAIT_S = 0.002
+"""How long a request waits for others."""
+MAX_OPEN_REQUESTS = 1000
+"""Maximum number of requests in a process, most of which may be audio that is streamed to slow clients."""
+TARGET_REQUESTS = 32.0
+"""Number of open requests per process above which another one is started."""
+NAME = "search"
+"""Name of the application and of its deployment."""
+_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)  # a line for each request costs as much as it
+
+
+def start_serving(settings: ServerSettings, *, host: str, port: int, min_replicas: int, max_replicas: int) -> None:
+    """Starts the server on the Ray that this process is connected to, and returns when it answers.
+
+    Args:
+        settings: What it serves.
+        host: Address on which it listens.
+        port: Port on which it listens, on every node that has a replica.
+        min_replicas: Minimum number of processes that answer requests, at least 1.
+        max_replicas: Maximum number of them.
+    """
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=_LOGGING)
+
+    def build() -> Application:  # a function, since Serve calls nothing else in the replica
+        return _application(settings)
+
+    options = {"num_cpus": settings.threads, "num_gpus": 1 if settings.use_gpu else 0}
+    deployment = serve.deployment(
+        name=NAME,
+        max_ongoing_requests=MAX_OPEN_REQUESTS,
+        autoscaling_config=AutoscalingConfig(
+            min_replicas=min_replicas,
+            initial_replicas=min_replicas,
+            max_replicas=max_replicas,
+            target_ongoing_requests=TARGET_REQUESTS,
+        ),
+        ray_actor_options=options,
+        health_check_period_s=5,
+        graceful_shutdown_timeout_s=5,
+        logging_config=_LOGGING,
+    )(serve.ingress(build)())
+    serve.run(deployment.bind(), name=NAME, route_prefix="/", blocking=False)
+
+
+def _application(settings: ServerSettings) -> Application:
+    torch.set_num_threads(settings.threads)
+    return create_app(SearchService(settings, serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_S)))

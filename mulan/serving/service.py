@@ -1,0 +1,194 @@
+"""The service behind the API: an index and its model, opened once, and searches that are batched across requests."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mulan.config.errors import MulanError
+from mulan.search.errors import OtherModel
+from mulan.search.index import Found, SearchIndex
+from mulan.search.model import QueryModel
+from mulan.search.overview import Overview
+from mulan.search.query import Filter, Query, combined
+from mulan.search.rows import IndexedRow
+from mulan.serving.settings import ServerSettings
+
+CHECK_S = 10.0
+"""Time in seconds between looks for another version of the index."""
+
+
+class NotReady(MulanError):
+    """The index or the model cannot be used at the moment; the message says why."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True, eq=False)
+class SearchRequest:
+    """What a client searches for: the recordings that are similar to all that is wanted."""
+
+    texts: tuple[str, ...] = ()
+    """Texts that describe the music."""
+    unwanted: tuple[str, ...] = ()
+    """Texts that do not."""
+    like: tuple[str, ...] = ()
+    """Ids of recordings that it sounds like, of which the first one is not returned."""
+    sound: np.ndarray | None = None
+    """Windows of a sound that it sounds like, int16 [n, window_samples]."""
+    hits: int = 10
+    """Number of recordings to return."""
+    filter: Filter = field(default_factory=Filter)
+    """The recordings that are considered."""
+    by_window: bool = False
+    """See :attr:`mulan.search.query.Query.by_window`."""
+
+    def with_sound(self, windows: np.ndarray) -> "SearchRequest":
+        """Returns the request with a sound, int16 [n, window_samples]."""
+        return replace(self, sound=windows)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """The answer to a request."""
+
+    found: list[Found]
+    """The recordings, the best one first."""
+    model_s: float
+    """Time in seconds in which the model embedded the batch that the request was in."""
+    search_s: float
+    """Time in seconds in which the index was searched for that batch."""
+
+
+Outcome = Answer | MulanError
+BatchedCall = Callable[[SearchRequest], Awaitable[Outcome]]
+"""A function of one request, that is called together with others."""
+Batching = Callable[[Callable[[list[SearchRequest]], Awaitable[list[Outcome]]]], BatchedCall]
+"""Makes a function of one request from one of many, such as ``ray.serve.batch``."""
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """An index with its overview and its model."""
+
+    index: SearchIndex
+    overview: Overview
+    model: QueryModel
+
+
+class SearchService:
+    """Answers requests. If the index or the model cannot be opened, it says why, and tries again later."""
+
+    def __init__(self, settings: ServerSettings, batching: Batching) -> None:
+        self.settings = settings
+        self._opened: Opened | None = None
+        self._fault = "the server is starting; try again in a few seconds"
+        self._batched = batching(self._answer_all)
+
+    @property
+    def opened(self) -> Opened:
+        """What requests are answered from.
+
+        Raises:
+            NotReady: It could not be opened, or the index has become one of another model.
+        """
+        if self._opened is None or self._fault:
+            raise NotReady(self._fault)
+        return self._opened
+
+    def refresh(self) -> None:
+        """Opens the index and the model, or a newer version of the index; what is open stays so if that fails."""
+        settings, opened = self.settings, self._opened
+        try:
+            index = SearchIndex.open(settings.index_uri, unless=opened.index if opened else None)
+            if opened is not None and index is opened.index:
+                self._fault = ""
+                return
+            device = "cuda" if settings.use_gpu else "cpu"
+            if opened is None:
+                model = QueryModel.open(settings.model_uri, index.manifest, index.uri, device=device)
+            else:
+                index.manifest.check_model(opened.index.manifest.model.sha256, settings.model_uri, index.uri)
+                model = opened.model
+            self._opened, self._fault = Opened(index, Overview.read(index.uri), model), ""
+        except OtherModel as error:  # what is open has vectors of an index that is gone
+            self._fault = str(error)
+        except MulanError as error:
+            if opened is None:
+                self._fault = str(error)
+
+    async def keep_fresh(self) -> None:
+        """Looks for newer versions of the index until it is cancelled."""
+        while True:
+            await asyncio.to_thread(self.refresh)
+            await asyncio.sleep(CHECK_S)
+
+    async def search(self, request: SearchRequest) -> Answer:
+        """Answers a request, together with those that arrive at the same time.
+
+        Raises:
+            NotReady: The index or the model cannot be used.
+            UnknownRecording, UnusableQuery, EmbeddingInputError: The request cannot be answered.
+            StorageError: The storage of the index failed.
+        """
+        outcome = await self._batched(request)
+        if isinstance(outcome, MulanError):
+            raise outcome
+        return outcome
+
+    async def recording(self, recording_id: str) -> IndexedRow:
+        """Returns a recording of the index.
+
+        Raises:
+            UnknownRecording: It is not in the index.
+            NotReady, StorageError: As in :meth:`search`.
+        """
+        return await asyncio.to_thread(self.opened.index.recording, recording_id)
+
+    async def _answer_all(self, requests: list[SearchRequest]) -> list[Outcome]:
+        return await asyncio.to_thread(self._answers, requests)  # so that other requests are answered meanwhile
+
+    def _answers(self, requests: Sequence[SearchRequest]) -> list[Outcome]:
+        try:
+            opened = self.opened
+        except NotReady as error:
+            return [error] * len(requests)
+        begun = time.perf_counter()
+        queries = _queries(opened, requests)
+        embedded = time.perf_counter()
+        usable = [query for query in queries if isinstance(query, Query)]
+        try:
+            found = iter(opened.index.search(usable))
+        except MulanError as error:
+            return [error] * len(requests)
+        searched = time.perf_counter()
+        return [
+            query if isinstance(query, MulanError) else Answer(next(found), embedded - begun, searched - embedded)
+            for query in queries
+        ]
+
+
+def _queries(opened: Opened, requests: Sequence[SearchRequest]) -> list[Query | MulanError]:
+    """Returns the query of each request, or why there is none. All texts are embedded together."""
+    texts = list(dict.fromkeys(text for each in requests for text in (*each.texts, *each.unwanted)))
+    vectors = dict(zip(texts, opened.model.of_texts(texts), strict=True)) if texts else {}
+    return [_query(opened, each, vectors) for each in requests]
+
+
+def _query(opened: Opened, request: SearchRequest, vectors: dict[str, np.ndarray]) -> Query | MulanError:
+    try:
+        wanted = [vectors[text] for text in request.texts]
+        wanted += [opened.index.recording(name).vector for name in request.like]
+        if request.sound is not None:
+            wanted.append(opened.model.of_windows(iter(request.sound)))
+        return Query(
+            combined(wanted, [vectors[text] for text in request.unwanted]),
+            request.hits,
+            request.filter,
+            without=request.like[0] if request.like else "",
+            by_window=request.by_window,
+        )
+    except MulanError as error:
+        return error

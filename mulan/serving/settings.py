@@ -1,0 +1,27 @@
+"""What a search server is started with."""
+
+from dataclasses import dataclass
+
+MAX_UPLOAD_BYTES = 20 * 2**20
+"""Maximum size of a sound that is sent to the server."""
+UPLOAD_TIMEOUT_S = 60.0
+"""Maximum time in which a sound has to arrive."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """What a search server is started with. It is sent to its processes."""
+
+    index_uri: str
+    """Absolute path or URI of the folder of the index."""
+    model_uri: str
+    """Absolute path or URI of the folder of the model."""
+    use_gpu: bool = False
+    """Whether the model computes on a GPU."""
+    threads: int = 1
+    """Number of threads with which a process computes."""
+    token: str = ""
+    """What clients have to send to be answered; empty if they need not."""
+    hosts: tuple[str, ...] = ()
+    """Names by which clients may call the server, as a protection against pages that make a browser call it by a name of
+    theirs (DNS rebinding); empty for any."""
