@@ -70,7 +70,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=arguments.positive,
         default=1,
-        help="minimum number of processes (default: 1)",
+        help="minimum number of processes (default: %(default)s)",
     )
     parser.add_argument(
         "--max-replicas",

@@ -44,8 +44,8 @@ class SearchParameters(BaseModel):
     k: int = Field(DEFAULT_HITS, ge=1, le=MAX_HITS, description="Number of recordings to return.")
     windows: bool = Field(
         False,
-        description="Whether recordings are ranked by the window that matches best, among the 1,000 that match best as a "
-        "whole.",
+        description="Whether recordings are ranked by the window that matches best, among the 1,000 that match best as "
+        "a whole.",
     )
 
     @property

@@ -23,5 +23,5 @@ class ServerSettings:
     token: str = ""
     """What clients have to send to be answered; empty if they need not."""
     hosts: tuple[str, ...] = ()
-    """Names by which clients may call the server, as a protection against pages that make a browser call it by a name of
-    theirs (DNS rebinding); empty for any."""
+    """Names by which clients may call the server, as a protection against pages that make a browser call it by a name
+    of theirs (DNS rebinding); empty for any."""
