@@ -187,15 +187,6 @@ def test_another_number_of_rows_is_refused(tmp_path: Path) -> None:
     assert "has 600 recordings and states 601" in refusal(tmp_path)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, 1e6])
-def test_numbers_that_do_not_fit_are_not_written(value: float) -> None:
-    part = columns(0, 3)
-    part["windows"][1][0, 0] = value
-    with pytest.raises(EmbeddingsError, match="not finite as halffloat"):
-        part_table(part, part_schema(DIM, "float16", windows=True))
-    assert part_table(part, part_schema(DIM, "float16", windows=False)).num_rows == 3
-
-
 def test_a_part_may_be_empty(tmp_path: Path) -> None:
     write_part(str(tmp_path), part_name("00"), part_table(columns(0, 0), part_schema(DIM, "float32", windows=True)))
     write_manifest(

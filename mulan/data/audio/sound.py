@@ -39,7 +39,7 @@ from mulan.data.audio.samples import (
 from mulan.data.audio.source import AudioSource, split_concatenated
 from mulan.data.errors import DecodeError
 
-_MAX_CACHED_SAMPLES = 2**22
+MAX_CACHED_SAMPLES = 2**22
 """Maximum number of samples that are cached while the length is determined, to avoid decoding twice: 4 minutes."""
 
 _MARGIN = 320
@@ -220,7 +220,7 @@ def _joined(sounds: list[StreamedSound], refusal: DecodeError | None) -> Streame
         samples=samples,
         seconds=seconds,
         cached=np.concatenate([*chain.from_iterable(sound.blocks() for sound in sounds)])
-        if samples <= _MAX_CACHED_SAMPLES
+        if samples <= MAX_CACHED_SAMPLES
         else None,
         decode_again=lambda: chain.from_iterable(sound.decode_again() for sound in sounds),
         fault="; ".join(faults),
@@ -314,7 +314,7 @@ def _decode_with(decoder: Decoder, file: AudioSource, rate_hz: int, status: Deco
         samples += len(block)
         if cached is not None:
             cached.append(block)
-            if samples > _MAX_CACHED_SAMPLES:
+            if samples > MAX_CACHED_SAMPLES:
                 cached = None
     return StreamedSound(
         samples=samples,

@@ -5,12 +5,13 @@ Supports every format of libsndfile and FFmpeg; see :mod:`mulan.data.audio.sound
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import soxr
 
 from mulan.data.audio.samples import mix_down, round_to_int16, to_float32
-from mulan.data.audio.sound import CannotSeek, Sound, seekable_sound, streamed_sound
+from mulan.data.audio.sound import MAX_CACHED_SAMPLES, CannotSeek, Sound, seekable_sound, streamed_sound
 from mulan.data.audio.source import audio_source
 from mulan.data.errors import DecodeError
 
@@ -117,11 +118,85 @@ def covering_windows(audio: bytes | str, window_samples: int, *, sample_rate_hz:
     Raises:
         DecodeError: As in :func:`decode_recording`, before the first window.
     """
+    yield from opened_windows(audio, window_samples, sample_rate_hz=sample_rate_hz).windows
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedWindows:
+    """The windows that cover a recording, which are decoded while they are taken."""
+
+    samples: int
+    """Number of samples of the recording."""
+    seconds: float
+    """Duration of the recording in seconds."""
+    starts: np.ndarray
+    """Sample of the recording at which each window begins, int64 [windows]."""
+    windows: Iterator[np.ndarray]
+    """The windows, int16 [window_samples], in their order."""
+
+
+def opened_windows(
+    audio: bytes | str,
+    window_samples: int,
+    *,
+    sample_rate_hz: int,
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> OpenedWindows:
+    """Returns the windows of :func:`covering_windows`, and what is known before they are decoded.
+
+    Args:
+        audio: Encoded file or its path.
+        window_samples: Length of a window in samples.
+        sample_rate_hz: Sample rate of the windows.
+        start_s: Start in seconds of the part of the audio that is the recording; None for its start.
+        end_s: End in seconds of that part; None, or more than there is, for the end of the audio.
+
+    Raises:
+        DecodeError: As in :func:`decode_recording`, or the part is empty. Damage outside a part may go undetected.
+    """
     with path_in_errors(audio):
-        sound = streamed_sound(audio_source(audio), sample_rate_hz)
-    blocks, buffer, first = sound.blocks(), np.zeros(0, np.int16), 0
-    for start in evenly_spaced_windows(sound.samples, window_samples).tolist():
-        end = min(start + window_samples, sound.samples)
+        file = audio_source(audio)
+        if start_s is None and end_s is None:
+            sound = streamed_sound(file, sample_rate_hz)
+            return _opened(sound.blocks(), 0, sound.samples, sound.seconds, window_samples)
+        seekable = seekable_sound(file, sample_rate_hz)
+        if seekable:
+            first, count = _part(seekable, sample_rate_hz, start_s, end_s)
+            if count <= MAX_CACHED_SAMPLES:
+                try:
+                    part = np.empty(count, np.int16)
+                    seekable.fill(part, first)
+                    return _opened(iter([part]), 0, count, count / sample_rate_hz, window_samples)
+                except CannotSeek:
+                    pass  # decode everything before the part as well
+        sound = streamed_sound(file, sample_rate_hz)
+        first, count = _part(sound, sample_rate_hz, start_s, end_s)
+        return _opened(sound.blocks(), first, count, count / sample_rate_hz, window_samples)
+
+
+def _part(sound: Sound, rate_hz: int, start_s: float | None, end_s: float | None) -> tuple[int, int]:
+    """Returns the first sample and the number of samples of a part of a recording."""
+    first = round((start_s or 0) * rate_hz)
+    last = sound.samples if end_s is None else min(sound.samples, round(end_s * rate_hz))
+    if first >= last:
+        raise DecodeError(
+            "no samples", f"{sound.seconds:.3g} s of audio have nothing of the part from {first / rate_hz:g} s"
+        )
+    return first, last - first
+
+
+def _opened(blocks: Iterator[np.ndarray], first: int, count: int, seconds: float, window_samples: int) -> OpenedWindows:
+    """Returns the windows of ``count`` samples from sample ``first`` of the blocks on."""
+    starts = evenly_spaced_windows(count, window_samples)
+    return OpenedWindows(count, seconds, starts, _cut(blocks, starts + first, first + count, window_samples))
+
+
+def _cut(blocks: Iterator[np.ndarray], starts: np.ndarray, last: int, window_samples: int) -> Iterator[np.ndarray]:
+    """Yields the windows that begin at these samples of the blocks, and are silent from sample ``last`` on."""
+    buffer, first = np.zeros(0, np.int16), 0
+    for start in starts.tolist():
+        end = min(start + window_samples, last)
         while first + len(buffer) < end:
             block = next(blocks)
             rest = buffer[start - first :]

@@ -68,6 +68,19 @@ class Location(NamedTuple):
         further = zip(self.further_ranges[::2], self.further_ranges[1::2], strict=True)
         return [(self.offset, self.length), *further]
 
+    def offset_in_shard(self, start: int) -> int:
+        """Returns the offset in the shard of byte ``start`` of the concatenated ranges.
+
+        Example:
+            >>> Location("a.tar", 512, 1024, (4096, 1024)).offset_in_shard(1536)
+            4608
+        """
+        for offset, length in self.ranges:
+            if start < length:
+                return offset + start
+            start -= length
+        raise ValueError(f"the ranges have {start} bytes less")
+
 
 @dataclass(frozen=True)
 class Corpus:

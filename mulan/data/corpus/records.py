@@ -1,7 +1,7 @@
 """Reading and parsing of recordings from their tar members, which are at the byte ranges of the index."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +36,8 @@ class Record:
     extension: str
     """Extension of the audio file without the dot, in lower case."""
     metadata: Mapping[str, Any]
+    audio_start: int = field(default=0, compare=False)
+    """Offset in bytes of the encoded audio in the members that were read."""
 
     def texts(self, source: str) -> list[str]:
         """Returns the non-blank texts of a source, of ``tags`` without their category.
@@ -119,6 +121,7 @@ def parse_record(fragment: bytes, fields: str = "") -> Record:
     if not fragment:
         raise BadRecording("truncated shard", "it ends before the indexed bytes")
     members: dict[str, bytes] = {}
+    starts: dict[str, int] = {}
     key = ""
     for name, start, size in list_members(fragment):
         split = split_name(name)
@@ -132,10 +135,11 @@ def parse_record(fragment: bytes, fields: str = "") -> Record:
             raise BadRecording("not one recording", f"the indexed bytes contain {previous} and {key}")
         if extension in members:
             raise BadRecording("not one recording", f"there are several {key}.{extension}")
-        members[extension] = content
+        members[extension], starts[extension] = content, start
     metadata = metadata_of(key, members, fields)
     extension = audio_extension(key, members)
-    return Record(id_of(key, metadata), members[extension], extension.rpartition(".")[2], metadata)
+    name, audio = id_of(key, metadata), members[extension]
+    return Record(name, audio, extension.rpartition(".")[2], metadata, starts[extension])
 
 
 def id_of(key: str, metadata: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from mulan.evaluation.embedding.indexed import IndexedRecording
 from mulan.evaluation.embedding.windows import WindowBatch
 from mulan.evaluation.encoders.encoder import EncoderInfo
 from mulan.evaluation.errors import EvaluationError
-from mulan.evaluation.recordings import EmbeddedRecordings, LabelledRecording
+from mulan.evaluation.recordings import EmbeddedRecordings
 
 
 def check_skipped(skipped: Mapping[str, str], read: int, what: str, *, max_skipped_share: float) -> None:
@@ -95,20 +96,39 @@ def joined(parts: Sequence[CorpusEmbeddings]) -> CorpusEmbeddings:
     return CorpusEmbeddings(together, dict(sorted(skipped.items())), all(part.is_lasting for part in parts))
 
 
-class EmbeddingCollector:
-    """Collects the vectors of recordings from batches that arrive in any order."""
+@dataclass(frozen=True, eq=False)
+class CollectedVectors:
+    """The vectors of the recordings of a part, whatever they are recordings of."""
 
-    def __init__(self, recordings: Sequence[IndexedRecording], info: EncoderInfo) -> None:
+    finished: Mapping[int, Any]
+    """The labels of the recordings that were read, by their positions in ascending order."""
+    windows: np.ndarray
+    """Vectors of the windows, one recording after another, float32 [windows, d]."""
+    starts: np.ndarray
+    """Number among the windows of the first one of each recording, and their total number, int64 [recordings + 1]."""
+    skipped: Mapping[int, BadRecording]
+    """The errors of the other recordings, by their positions in ascending order."""
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether the same recordings would be skipped again: False if the bytes of one could not be read."""
+        return not any(error.reason in UNREAD for error in self.skipped.values())
+
+
+class VectorCollector:
+    """Collects the vectors of the recordings of a part from batches that arrive in any order."""
+
+    def __init__(self, count: int, info: EncoderInfo) -> None:
         """
         Args:
-            recordings: All recordings that are embedded.
+            count: Number of the recordings, whose positions are 0 to ``count - 1``.
             info: The encoder.
         """
-        self._recordings, self._info = recordings, info
+        self._count, self._info = count, info
         self._batches: list[WindowBatch] = []
-        self._finished: dict[int, LabelledRecording] = {}
+        self._finished: dict[int, Any] = {}
         self._skipped: dict[int, BadRecording] = {}
-        self._missing = np.zeros(len(recordings), np.int64)
+        self._missing = np.zeros(count, np.int64)
         """Number of windows that are still to arrive, of finished recordings; below 0 for others."""
 
     @property
@@ -119,7 +139,7 @@ class EmbeddingCollector:
     @property
     def is_complete(self) -> bool:
         """Whether all vectors of all recordings have arrived; of skipped ones, further batches may."""
-        return self.done == len(self._recordings) and not self._missing[list(self._finished)].any()
+        return self.done == self._count and not self._missing[list(self._finished)].any()
 
     def add(self, batch: WindowBatch) -> None:
         """Adds a batch of vectors.
@@ -138,9 +158,9 @@ class EmbeddingCollector:
         self._skipped.update(batch.skipped)
         self._batches.append(batch)
 
-    def finish(self) -> CorpusEmbeddings:
+    def collected(self) -> CollectedVectors:
         """Returns the vectors of all recordings. The collector is empty afterwards."""
-        kept = np.zeros(len(self._recordings), bool)
+        kept = np.zeros(self._count, bool)
         kept[list(self._finished)] = True
         positions = np.concatenate([np.zeros(0, np.int64), *(batch.positions for batch in self._batches)])
         numbers = np.concatenate([np.zeros(0, np.int64), *(batch.numbers for batch in self._batches)])
@@ -153,17 +173,46 @@ class EmbeddingCollector:
         for part in np.split(rows, np.cumsum([len(batch.positions) for batch in self._batches])[:-1]):
             batch = self._batches.pop(0)  # so that the vectors are not in memory twice
             windows[part[part >= 0]] = batch.windows[part >= 0]
-        return CorpusEmbeddings(
-            EmbeddedRecordings(
-                tuple(self._finished[position] for position in np.flatnonzero(kept).tolist()),
-                windows,
-                np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-                self._info.is_unit,
-            ),
-            {self._recordings[position].recording_id: str(error) for position, error in sorted(self._skipped.items())},
-            not any(error.reason in _UNREAD for error in self._skipped.values()),
+        return CollectedVectors(
+            {position: self._finished[position] for position in np.flatnonzero(kept).tolist()},
+            windows,
+            np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+            dict(sorted(self._skipped.items())),
         )
 
 
-_UNREAD = ("missing shard", "unreadable shard")
-"""Reasons of :meth:`mulan.data.corpus.records.Fragment.record` for bytes that could not be read."""
+class EmbeddingCollector(VectorCollector):
+    """Collects the vectors of recordings of a corpus."""
+
+    def __init__(self, recordings: Sequence[IndexedRecording], info: EncoderInfo) -> None:
+        """
+        Args:
+            recordings: All recordings that are embedded.
+            info: The encoder.
+        """
+        super().__init__(len(recordings), info)
+        self._recordings = recordings
+
+    def finish(self) -> CorpusEmbeddings:
+        """Returns the vectors of all recordings. The collector is empty afterwards."""
+        return of_corpus(self.collected(), self._recordings, self._info)
+
+
+def of_corpus(found: CollectedVectors, recordings: Sequence[IndexedRecording], info: EncoderInfo) -> CorpusEmbeddings:
+    """Returns the vectors of recordings of a corpus.
+
+    Args:
+        found: The vectors, with a :class:`LabelledRecording` as the labels of each recording.
+        recordings: All recordings that were embedded, by their positions.
+        info: The encoder.
+    """
+    return CorpusEmbeddings(
+        EmbeddedRecordings(tuple(found.finished.values()), found.windows, found.starts, info.is_unit),
+        {recordings[position].recording_id: str(error) for position, error in found.skipped.items()},
+        found.is_lasting,
+    )
+
+
+UNREAD = frozenset({"missing shard", "unreadable shard", "missing file", "unreadable file"})
+"""Reasons for bytes that could not be read, of :meth:`mulan.data.corpus.records.Fragment.record` and
+:func:`mulan.preparation.locations.read_audio`: nothing but another attempt tells whether they can be read again."""

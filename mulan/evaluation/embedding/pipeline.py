@@ -21,11 +21,11 @@ from ray.exceptions import OutOfMemoryError, RayActorError, WorkerCrashedError
 from mulan.config.errors import MulanError
 from mulan.data.corpus.index import Corpus
 from mulan.data.ray_data_output import quiet_ray_data
-from mulan.evaluation.embedding.collected import CorpusEmbeddings, EmbeddingCollector
-from mulan.evaluation.embedding.indexed import IndexedRecording, in_blocks, indexed_recordings
+from mulan.evaluation.embedding.collected import CollectedVectors, CorpusEmbeddings, VectorCollector, of_corpus
+from mulan.evaluation.embedding.indexed import in_blocks, indexed_recordings
 from mulan.evaluation.embedding.labels import OnProgress, no_progress
 from mulan.evaluation.embedding.local import BATCHES_PER_BLOCK
-from mulan.evaluation.embedding.windows import CorpusPart, WindowBatch, Windowing, read_windows
+from mulan.evaluation.embedding.windows import CorpusPart, Reading, WindowBatch, Windowing, read_windows
 from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.errors import EmbeddingFailed
 from mulan.model.inference.passes import windows_of_a_pass
@@ -47,6 +47,48 @@ class EncoderOpening(Protocol):
 
     def __call__(self, *, device: str) -> Encoder:
         """Opens the encoder on ``cpu`` or ``cuda``."""
+
+
+@dataclass(frozen=True)
+class EmbeddedPart:
+    """Recordings whose vectors are yielded together."""
+
+    reading: Reading
+    """How they are read."""
+    blocks: Sequence[Sequence[Any]]
+    """The recordings, in blocks that an actor embeds at once; those that ``reading`` opens have positions from 0 on."""
+
+    @property
+    def count(self) -> int:
+        """Number of the recordings."""
+        return sum(map(len, self.blocks))
+
+
+@dataclass(frozen=True)
+class Actors:
+    """The pool of actors that embed, which grows and shrinks between its bounds."""
+
+    use_gpu: bool = False
+    """Whether each one reserves a GPU instead of a CPU."""
+    on_this_machine: bool = True
+    """As of :func:`embed_corpus`."""
+    min_actors: int = 1
+    """Minimum number, as far as there are blocks of recordings for them."""
+    max_actors: int | None = None
+    """Maximum number; None for no other bound than the cluster."""
+
+    def sizes(self, *, blocks: int, available: int) -> tuple[int, int, int]:
+        """Returns the minimum, the initial and the maximum number of actors.
+
+        Args:
+            blocks: Number of blocks of recordings.
+            available: Number of CPUs or GPUs that the cluster has now.
+        """
+        most = min(blocks, self.max_actors or blocks)
+        if self.on_this_machine:
+            most = min(most, os.cpu_count() or 1)
+        least = max(1, min(self.min_actors, most))
+        return least, max(least, min(available, most)), max(least, most)
 
 
 def embed_corpus(
@@ -86,35 +128,72 @@ def embed_corpus(
         StorageError, StoragePermanentError: The storage of the corpus failed.
     """
     recordings = {split: indexed_recordings(corpus, [split]) for split in {part.split for part in parts}}
-    at_once = windows_of_a_pass("cuda" if use_gpu else "cpu", info.window_samples)
-    work = [
-        _Work(number, Windowing(info.sample_rate_hz, info.window_samples, part.corruption), block)
-        for number, part in enumerate(parts)
-        for block in in_blocks(
-            recordings[part.split],
-            windows=BATCHES_PER_BLOCK * at_once,
-            window_s=info.window_samples / info.sample_rate_hz,
-        )
-    ]
-    collectors = {number: EmbeddingCollector(recordings[part.split], info) for number, part in enumerate(parts)}
-    total, finished = sum(len(recordings[part.split]) for part in parts), 0
+    windows = BATCHES_PER_BLOCK * windows_of_a_pass("cuda" if use_gpu else "cpu", info.window_samples)
+    window_s = info.window_samples / info.sample_rate_hz
+    found = embed_parts(
+        open_encoder,
+        info,
+        [
+            EmbeddedPart(
+                Windowing(info.sample_rate_hz, info.window_samples, part.corruption),
+                in_blocks(recordings[part.split], windows=windows, window_s=window_s),
+            )
+            for part in parts
+        ],
+        corpus.uri,
+        actors=Actors(use_gpu=use_gpu, on_this_machine=on_this_machine),
+        on_progress=on_progress,
+    )
+    for part, vectors in zip(parts, found, strict=True):
+        yield of_corpus(vectors, recordings[part.split], info)
+
+
+def embed_parts(
+    open_encoder: EncoderOpening,
+    info: EncoderInfo,
+    parts: Sequence[EmbeddedPart],
+    what: str,
+    *,
+    actors: Actors,
+    on_progress: OnProgress = no_progress,
+) -> Iterator[CollectedVectors]:
+    """Yields the vectors of all recordings of parts, in the order of the parts, as :func:`embed_corpus` does.
+
+    Args:
+        open_encoder: Opens the encoder in each actor.
+        info: What the encoder is; it embeds audio.
+        parts: The parts; those of one call are in memory at once, without their audio.
+        what: What the recordings belong to, for messages.
+        actors: The pool of actors.
+        on_progress: Called after each batch of windows with the numbers of finished recordings and of all.
+
+    Raises:
+        EvaluationError: Vectors are not finite.
+        EncoderError: The encoder cannot be opened, or returns something else than vectors.
+        EmbeddingFailed: A process ended, and it was not restarted.
+        StorageError, StoragePermanentError: The storage of the recordings failed.
+    """
+    at_once = windows_of_a_pass("cuda" if actors.use_gpu else "cpu", info.window_samples)
+    work = [_Work(number, part.reading, block) for number, part in enumerate(parts) for block in part.blocks]
+    collectors = {number: VectorCollector(part.count, info) for number, part in enumerate(parts)}
+    total, finished = sum(part.count for part in parts), 0
     with quiet_ray_data() as context, ExitStack() as stack:
         context.target_max_block_size = 1  # each row is passed on at once
         context.execution_no_progress_timeout_s = -1  # a batch may take minutes on a CPU
         read = partial(_batches, at_once=at_once)
-        dataset = _dataset(work, read, open_encoder, use_gpu=use_gpu, on_this_machine=on_this_machine)
-        for number, batch in stack.enter_context(closing(_arriving(dataset, corpus))):
+        dataset = _dataset(work, read, open_encoder, actors)
+        for number, batch in stack.enter_context(closing(_arriving(dataset, what))):
             if number in collectors:  # otherwise it is the rest of a recording that was skipped
                 collectors[number].add(batch)
             on_progress(finished + sum(each.done for each in collectors.values()), total)
             while len(collectors) > 1 and collectors[first := min(collectors)].is_complete:
                 finished += collectors[first].done
-                yield collectors.pop(first).finish()
+                yield collectors.pop(first).collected()
     # the last one after the actors have ended
-    yield from (collectors.pop(number).finish() for number in sorted(collectors))
+    yield from (collectors.pop(number).collected() for number in sorted(collectors))
 
 
-def _arriving(dataset: ray.data.Dataset, corpus: Corpus) -> Generator[tuple[int, WindowBatch], None, None]:
+def _arriving(dataset: ray.data.Dataset, what: str) -> Generator[tuple[int, WindowBatch], None, None]:
     """Yields batches of vectors with the numbers of their parts.
 
     Raises:
@@ -129,7 +208,7 @@ def _arriving(dataset: ray.data.Dataset, corpus: Corpus) -> Generator[tuple[int,
                 yield number, batch
     except (OutOfMemoryError, RayActorError, WorkerCrashedError) as error:
         raise EmbeddingFailed(
-            f"a process that embeds recordings of {corpus.uri} ended: {str(error).splitlines()[0]} It may have run "
+            f"a process that embeds recordings of {what} ended: {str(error).splitlines()[0]} It may have run "
             "out of memory, or the code of the encoder has ended it; repeat the command"
         ) from error
 
@@ -140,31 +219,24 @@ class _Work:
 
     number: int
     """Number of the part."""
-    windowing: Windowing
+    reading: Reading
     """How recordings become windows."""
-    block: Sequence[IndexedRecording]
+    block: Sequence[Any]
     """The recordings."""
 
 
 def _dataset(
-    work: Sequence[_Work],
-    read: Callable[[bytes], Iterator[Batch]],
-    open_encoder: EncoderOpening,
-    *,
-    use_gpu: bool,
-    on_this_machine: bool,
+    work: Sequence[_Work], read: Callable[[bytes], Iterator[Batch]], open_encoder: EncoderOpening, actors: Actors
 ) -> ray.data.Dataset:
     # with a GPU no CPU, which the tasks that read need
+    use_gpu = actors.use_gpu
     options: dict[str, Any] = {"num_gpus": 1, "num_cpus": 0} if use_gpu else {"num_cpus": 1}
-    available, limit = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1)), len(work)
-    if on_this_machine:
+    if actors.on_this_machine:
         options["max_restarts"] = 0
-        limit = min(limit, os.cpu_count() or 1)
+    available = int(ray.cluster_resources().get("GPU" if use_gpu else "CPU", 1))
+    minimum, initial, maximum = actors.sizes(blocks=len(work), available=available)
     pool = ray.data.ActorPoolStrategy(
-        min_size=1,
-        initial_size=max(1, min(available, limit)),
-        max_size=limit,
-        max_tasks_in_flight_per_actor=_IN_FLIGHT,
+        min_size=minimum, initial_size=initial, max_size=maximum, max_tasks_in_flight_per_actor=_IN_FLIGHT
     )
     # not from_arrow, which starts processes to look at the tables
     dataset = ray.data.from_items([{"content": pickle.dumps(each)} for each in work], override_num_blocks=len(work))
@@ -178,7 +250,7 @@ def _batches(content: bytes, at_once: int) -> Iterator[Batch]:
     """Yields the windows of what :func:`_dataset` has pickled."""
     work: _Work = pickle.loads(content)
     try:
-        for batch in read_windows(work.block, work.windowing, at_once=at_once):
+        for batch in read_windows(work.block, work.reading, at_once=at_once):
             yield work.number, batch
     except MulanError as error:
         yield work.number, error

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from mulan.data.audio.windows import covering_windows, decode_window
-from mulan.data.corpus.records import read_fragments
+from mulan.data.corpus.records import Fragment, read_fragments
 from mulan.data.errors import BadRecording
 from mulan.evaluation.embedding.indexed import IndexedRecording
 from mulan.evaluation.embedding.labels import with_labels
@@ -55,6 +55,39 @@ class CorpusPart:
     """The corruption; None if recordings are embedded as they are."""
 
 
+class OpenRecording(Protocol):
+    """A recording whose windows are read one after another."""
+
+    @property
+    def position(self) -> int:
+        """Number of the recording among those of its part."""
+
+    def windows(self) -> Iterator[np.ndarray]:
+        """Yields the windows that cover the recording, int16 [window_samples].
+
+        Raises:
+            BadRecording: The recording cannot be used, although windows of it may have been yielded.
+        """
+
+    def labels(self) -> Any:
+        """Returns what is known of the recording, after all windows were taken; it is picklable."""
+
+
+class Reading(Protocol):
+    """How recordings are read and become windows; it must be picklable."""
+
+    @property
+    def window_samples(self) -> int:
+        """Length of a window in samples."""
+
+    def opened(self, recordings: Sequence[Any], /) -> Iterator[OpenRecording]:
+        """Yields recordings in their order.
+
+        Raises:
+            StorageError, StoragePermanentError: The storage of the recordings failed.
+        """
+
+
 @dataclass(frozen=True)
 class Windowing:
     """How a recording becomes windows."""
@@ -71,6 +104,16 @@ class Windowing:
         """Length of a window in seconds."""
         return self.window_samples / self.sample_rate_hz
 
+    def opened(self, recordings: Sequence[IndexedRecording]) -> Iterator[OpenRecording]:
+        """Yields recordings of a corpus, whose bytes are read together, with their labels.
+
+        Raises:
+            StorageError, StoragePermanentError: The storage of the corpus failed.
+        """
+        fragments = read_fragments([each.location for each in recordings])
+        for recording, fragment in zip(recordings, fragments, strict=True):
+            yield _LabelledAudio(recording, fragment, self)
+
     def windows(self, audio: bytes) -> Iterator[np.ndarray]:
         """Yields the fewest windows that cover an encoded recording, int16 [window_samples].
 
@@ -86,6 +129,29 @@ class Windowing:
         yield from windows_of_samples(corrupted, self.window_samples)
 
 
+@dataclass
+class _LabelledAudio:
+    """A recording of a corpus whose bytes have been read."""
+
+    recording: IndexedRecording
+    fragment: Fragment
+    windowing: Windowing
+    _labels: LabelledRecording | None = None
+
+    @property
+    def position(self) -> int:
+        return self.recording.position
+
+    def windows(self) -> Iterator[np.ndarray]:
+        record = self.fragment.record()
+        self._labels = with_labels(self.recording, record.metadata)
+        yield from self.windowing.windows(record.audio)
+
+    def labels(self) -> LabelledRecording:
+        assert self._labels is not None
+        return self._labels
+
+
 @dataclass(frozen=True, eq=False)
 class WindowBatch:
     """Windows of some recordings, or their vectors. A recording of many windows is spread over several batches."""
@@ -93,10 +159,10 @@ class WindowBatch:
     windows: np.ndarray
     """Windows, int16 [n, window_samples], or vectors, float32 [n, d]."""
     positions: np.ndarray
-    """:attr:`IndexedRecording.position` of the recording of each window, int64 [n]."""
+    """:attr:`OpenRecording.position` of the recording of each window, int64 [n]."""
     numbers: np.ndarray
     """Number of each window among those of its recording, from 0, int64 [n]."""
-    finished: tuple[tuple[int, LabelledRecording, int], ...] = ()
+    finished: tuple[tuple[int, Any, int], ...] = ()
     """Position, labels and number of windows of the recordings of which this batch, or an earlier one, has the last
     window."""
     skipped: tuple[tuple[int, BadRecording], ...] = ()
@@ -128,7 +194,7 @@ class _Pending:
 
     windows: list[np.ndarray] = field(default_factory=list)
     places: list[tuple[int, int]] = field(default_factory=list)
-    finished: list[tuple[int, LabelledRecording, int]] = field(default_factory=list)
+    finished: list[tuple[int, Any, int]] = field(default_factory=list)
     skipped: list[tuple[int, BadRecording]] = field(default_factory=list)
 
     def take(self, window_samples: int) -> WindowBatch:
@@ -140,33 +206,29 @@ class _Pending:
         return batch
 
 
-def read_windows(
-    recordings: Sequence[IndexedRecording], windowing: Windowing, *, at_once: int
-) -> Iterator[WindowBatch]:
+def read_windows(recordings: Sequence[Any], reading: Reading, *, at_once: int) -> Iterator[WindowBatch]:
     """Reads and decodes recordings. At most ``at_once`` windows are in memory, and the encoded recordings.
 
     Args:
-        recordings: Recordings, whose bytes are read together.
-        windowing: How they become windows.
+        recordings: Recordings, which are opened together.
+        reading: How they become windows.
         at_once: Number of windows in each batch but the last one.
 
     Raises:
-        StorageError, StoragePermanentError: The storage of the corpus failed.
+        StorageError, StoragePermanentError: The storage of the recordings failed.
     """
     pending = _Pending()
-    for recording, fragment in zip(recordings, read_fragments([each.location for each in recordings]), strict=True):
+    for recording in reading.opened(recordings):
         try:
-            record = fragment.record()
-            labels = with_labels(recording, record.metadata)
             count = 0
-            for window in windowing.windows(record.audio):
+            for window in recording.windows():
                 pending.windows.append(window)
                 pending.places.append((recording.position, count))
                 count += 1
                 if len(pending.windows) == at_once:
-                    yield pending.take(windowing.window_samples)
-            pending.finished.append((recording.position, labels, count))
+                    yield pending.take(reading.window_samples)
+            pending.finished.append((recording.position, recording.labels(), count))
         except BadRecording as error:
             pending.skipped.append((recording.position, error))
     if pending.windows or pending.finished or pending.skipped:
-        yield pending.take(windowing.window_samples)
+        yield pending.take(reading.window_samples)

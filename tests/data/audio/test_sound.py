@@ -90,7 +90,7 @@ def test_truncated_files_are_decoded_or_rejected() -> None:
 @pytest.mark.parametrize("holes", [True, False])
 def test_the_sound_before_damage(holes: bool, cached: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not cached:
-        monkeypatch.setattr("mulan.data.audio.sound._MAX_CACHED_SAMPLES", 2**14)
+        monkeypatch.setattr("mulan.data.audio.sound.MAX_CACHED_SAMPLES", 2**14)
     audio = by_libsndfile(tone(440, 20.0, rate_hz=44_100), 44_100, "FLAC")
     whole = decode_recording(audio, sample_rate_hz=RATE_HZ)
     half, bad = len(audio) // 2, bytearray(audio)
@@ -132,7 +132,7 @@ def test_memory_does_not_depend_on_the_length_of_a_file(
     encode: Callable[[np.ndarray], bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One minute has 10 MiB of float32 samples, and 1.8 MiB of int16 samples at the requested rate."""
-    monkeypatch.setattr("mulan.data.audio.sound._MAX_CACHED_SAMPLES", 2**17)
+    monkeypatch.setattr("mulan.data.audio.sound.MAX_CACHED_SAMPLES", 2**17)
     path = tmp_path / "long"
     path.write_bytes(encode(np.tile(tone(330, 10.0, rate_hz=44_100), 6)))
     audio, window = path.read_bytes(), np.empty(RATE_HZ, np.int16)
