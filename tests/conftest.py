@@ -27,6 +27,7 @@ from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.launch.cluster import connect
 from mulan.storage import weights_cache
+from tests.evaluation.small_model import RECIPE
 from tests.s3_proxy import FaultyS3
 from tests.sounds import flac, tone
 
@@ -94,6 +95,17 @@ def tiny_corpus_with_unfiltered_texts(tmp_path_factory: pytest.TempPathFactory) 
     uri = str(tmp_path_factory.mktemp("tones") / "unfiltered")
     write_corpus((tone_recording(i, "train", unfiltered=True) for i in range(32)), uri)
     return uri
+
+
+@pytest.fixture(scope="session")
+def model_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Returns the folder of a small exported joint model of no skill."""
+    from mulan.tasks.joint import JointTask
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("model")
+    JointTask(RECIPE).export(JointTask(RECIPE).build_model(), folder)
+    return str(folder)
 
 
 @pytest.fixture(scope="session")

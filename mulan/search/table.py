@@ -22,7 +22,7 @@ from mulan.search.rows import DETAILS, VECTOR, WINDOWS, IndexedRow
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 
-os.environ.setdefault("LANCE_LOG", "error")  # read when the library is loaded; it warns of tables that it creates
+os.environ.setdefault("LANCEDB_LOG", "error")  # read when the library is loaded; it warns of tables that it creates
 import lancedb
 from lancedb.index import BTree, IvfSq, LabelList
 
@@ -148,7 +148,7 @@ class RecordingTable:
         vectors = found[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return Snapshot(
             found["_rowid"].to_numpy(),
-            np.ascontiguousarray(vectors, np.float32).reshape(-1, self.dim),
+            np.array(vectors, np.float32).reshape(-1, self.dim),  # a copy: torch warns of arrays that are read-only
             found["duration_s"].to_numpy(),
             found["tags"].combine_chunks(),
         )
@@ -198,7 +198,8 @@ class RecordingTable:
 
 def _values(rows: pa.Table) -> list[dict[str, Any]]:
     """Returns rows as dictionaries, with vectors as arrays rather than lists of Python numbers."""
-    vectors = rows[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(rows.num_rows, -1)
+    dim = rows.schema.field(VECTOR).type.list_size
+    vectors = rows[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dim)
     others = rows.drop_columns([VECTOR]).to_pylist()
     return [{**values, VECTOR: vector} for values, vector in zip(others, vectors, strict=True)]
 

@@ -1,23 +1,12 @@
-"""An exported model of no skill, and stored vectors of full skill."""
+"""Stored vectors of full skill."""
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.labels import read_labels
-from mulan.tasks.joint import JointTask
-from tests.evaluation.small_model import RECIPE
-
-
-@pytest.fixture(scope="session")
-def model_uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("model")
-    JointTask(RECIPE).export(JointTask(RECIPE).build_model(), folder)
-    return str(folder)
 
 
 @pytest.fixture(scope="session")
