@@ -96,7 +96,7 @@ def test_more_hits_than_recordings_are_all_of_them(index: SearchIndex) -> None:
 
 def test_a_recording_is_found_by_its_id(index: SearchIndex) -> None:
     np.testing.assert_array_equal(index.recording(name_of(5)).vector, VECTORS[5])
-    with pytest.raises(UnknownRecording, match="there is no recording .track/5' OR '1'='1. in the index"):
+    with pytest.raises(UnknownRecording, match="there is no recording"):
         index.recording("track/5' OR '1'='1")
 
 
