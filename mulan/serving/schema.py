@@ -14,8 +14,8 @@ class Recording(BaseModel):
     duration_s: float = Field(description="Duration in seconds.")
     tags: list[str] = Field(description="Tags as `category:text`.")
     waveform: list[Annotated[int, Field(ge=0, le=255)]] = Field(
-        description="Largest magnitudes of the samples in parts of equal duration, from the start to the end, where 255 "
-        "is full scale."
+        description="Largest magnitudes of the samples in parts of equal duration, from the start to the end, where "
+        "255 is full scale."
     )
     audio: str = Field(description="Path from which the audio file is streamed; it accepts ranges of bytes.")
 
