@@ -40,6 +40,7 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.submission": _of_mulan("config private_ray storage"),
     "mulan.tracking": _of_mulan("config runs storage"),
     "mulan.monitoring": _of_mulan("config evaluation pages runs storage"),
+    "mulan.serving": _of_mulan("config data evaluation model pages search storage"),
     "mulan.launch": _of_mulan(
         "config data distributed evaluation instrumentation model monitoring private_ray runs storage tasks telemetry "
         "tracking training"

@@ -18,15 +18,21 @@ def render(package: str, template: str, filters: Filters, **values: Any) -> str:
 
     Args:
         package: Package that contains the template.
-        template: File name of the template, in which ``style`` is the common style sheet.
+        template: File name of the template, in which ``style`` is the common style sheet. It may include and import
+            others of its package by their file names.
         filters: Filters of the template by name, besides those of Jinja.
         values: Values by name.
     """
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    files = resources.files(package)
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: files.joinpath(name).read_text(encoding="utf-8")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
     environment.filters |= filters
     style = resources.files("mulan.pages").joinpath("style.css").read_text(encoding="utf-8")
-    content = resources.files(package).joinpath(template).read_text(encoding="utf-8")
-    page = environment.from_string(content).render(style=Markup(style), **values)
+    page = environment.get_template(template).render(style=Markup(style), **values)
     return page.encode(errors="backslashreplace").decode()
 
 

@@ -37,3 +37,10 @@ def test_texts_that_cannot_be_encoded_are_written_as_escapes(package: str) -> No
     page = render(package, "page.html", {"shout": str.upper}, text="\ud800")
     assert r"<p>\ud800</p>" in page
     page.encode()
+
+
+def test_templates_include_others_of_their_package(package: str, tmp_path: Path) -> None:
+    folder = tmp_path / package
+    (folder / "part.html").write_text("<b>{{ text }}</b>", encoding="utf-8")
+    (folder / "page.html").write_text('{% include "part.html" %}', encoding="utf-8")
+    assert render(package, "page.html", {}, text="<&>") == "<b>&lt;&amp;&gt;</b>"

@@ -1,0 +1,144 @@
+// The page of the search server: searches without loading the page again. All of it also works without this script,
+// except for the search by a sound and the map.
+
+import { announce, byId, copyOf } from "./dom.js";
+import { setUpMap } from "./map.js";
+import { addControls, stopIfGone } from "./player.js";
+import { setUpSound } from "./sound.js";
+
+const TIMEOUT_MS = 60_000;
+const TITLE = "Music search";
+
+const form = byId("search"), results = byId("results");
+let request = null; // the newest one, of which alone the answer is shown
+const sounds = []; // those searched by, for the way back; an address cannot contain them
+let sound = null; // number of the one that is searched by
+
+/** Fetches what replaces the results, and shows it. */
+async function fetchResults(params, options = {}) {
+  request?.abort();
+  const mine = (request = new AbortController());
+  const timer = setTimeout(() => mine.abort(new DOMException("", "TimeoutError")), TIMEOUT_MS);
+  results.setAttribute("aria-busy", "true");
+  announce("Searching");
+  let found;
+  try {
+    const answer = await fetch(`/results?${params}`, { ...options, signal: mine.signal });
+    found = part(await answer.text()) ?? fault(`The server answered with status ${answer.status}. Try again in a moment.`);
+  } catch (error) {
+    found = fault(
+      error.name === "TimeoutError"
+        ? `The server has not answered for ${TIMEOUT_MS / 1000} seconds. It may be busy: try again in a moment.`
+        : "The server cannot be reached. It may have been stopped, or the network is down: try again in a moment.",
+    );
+  } finally {
+    clearTimeout(timer);
+  }
+  if (request === mine) show(found);
+}
+
+/** Returns the results in an answer of the server; null if something else, such as a proxy, has answered. */
+function part(html) {
+  const template = document.createElement("template");
+  template.innerHTML = html;
+  return template.content.querySelector(".found");
+}
+
+function fault(reason) {
+  const section = copyOf("fault");
+  section.querySelector("p").textContent = reason;
+  return section;
+}
+
+function show(found) {
+  const hadFocus = results.contains(document.activeElement);
+  results.replaceChildren(found);
+  results.removeAttribute("aria-busy");
+  stopIfGone();
+  addControls(found);
+  const heading = found.querySelector("h2");
+  if (hadFocus) heading.focus(); // the link that had it is gone
+  const title = found.dataset.title;
+  document.title = title ? `${title} – ${TITLE}` : TITLE;
+  const summary = found.querySelector(".summary");
+  announce(summary ? `${heading.textContent}: ${summary.textContent}` : ""); // a fault announces itself
+  document.dispatchEvent(new CustomEvent("found", { detail: [...found.querySelectorAll(".hit")].map((hit) => hit.dataset.id) }));
+}
+
+/** Shows a fault in place of the results. */
+function fail(reason) {
+  request?.abort();
+  request = null;
+  show(fault(reason));
+}
+
+/** Fills the form with a query. */
+function fill(params) {
+  for (const name of ["q", "not", "like"]) {
+    const values = params.getAll(name);
+    [...form.querySelectorAll(`[name="${name}"]`)].forEach((field, index) => (field.value = values[index] ?? ""));
+  }
+  const tags = params.getAll("tag");
+  for (const box of form.querySelectorAll('[name="tag"]')) box.checked = tags.includes(box.value);
+}
+
+/** Returns the query of the form, without its empty fields. */
+const filled = () => new URLSearchParams([...new FormData(form)].filter(([, value]) => typeof value === "string" && value.trim()));
+
+/** Searches: by a sound if only tags are asked for and one has been given, else by the query alone. */
+function search(params, number = null) {
+  sound = number;
+  fill(params);
+  if (number === null) return fetchResults(params);
+  const file = sounds[number];
+  const asked = new URLSearchParams([...params.entries(), ["sound", file.name]]);
+  return fetchResults(asked, { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } });
+}
+
+/** Searches, and makes a step of the browser's history of it. */
+function go(params) {
+  const onlyTags = [...params.keys()].every((name) => name === "tag");
+  const number = onlyTags ? sound : null;
+  history.pushState({ sound: number }, "", String(params) ? `/?${params}` : "/");
+  return search(params, number);
+}
+
+function setUpSearch() {
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    go(filled());
+  });
+  form.addEventListener("change", (event) => {
+    if (event.target.name === "tag") go(filled());
+  });
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="/?"]');
+    if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    go(new URLSearchParams(link.search));
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input")) return;
+    event.preventDefault();
+    byId("q").select();
+    byId("q").focus();
+  });
+  window.addEventListener("popstate", (event) => {
+    // the sounds are gone once the page has been left
+    const number = event.state?.sound ?? null;
+    search(new URLSearchParams(location.search), number in sounds ? number : null);
+  });
+}
+
+document.documentElement.classList.add("scripted");
+if (form) {
+  addControls(results);
+  setUpSearch();
+  setUpSound((file) => {
+    sounds.push(file);
+    const params = new URLSearchParams(filled().getAll("tag").map((tag) => ["tag", tag]));
+    sound = sounds.length - 1;
+    go(params);
+  }, fail);
+  setUpMap();
+}
