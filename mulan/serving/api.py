@@ -78,9 +78,9 @@ async def collection_map(request: Request) -> Response:
     return _json(map_of(service_of(request).opened))
 
 
-@router.api_route(
+@router.head("/audio/{recording_id:path}", include_in_schema=False)
+@router.get(
     "/audio/{recording_id:path}",
-    methods=["GET", "HEAD"],
     response_class=StreamingResponse,
     responses={
         200: {"description": "The audio file.", "content": {"audio/*": {}, "application/octet-stream": {}}},

@@ -9,8 +9,9 @@ from fastapi.responses import HTMLResponse, Response
 from mulan.config.errors import MulanError
 from mulan.serving.answers import collection_of, hits_of, status_of
 from mulan.serving.api import service_of, with_sound
+from mulan.serving.api_page import render_api_page
 from mulan.serving.page import Query as ShownQuery
-from mulan.serving.page import render_api_page, render_page, render_results
+from mulan.serving.page import render_page, render_results
 from mulan.serving.parameters import SearchParameters
 from mulan.serving.schema import Collection, Fault, Hits
 from mulan.serving.service import NotReady, SearchRequest
@@ -20,9 +21,10 @@ Parameters = Annotated[SearchParameters, Query()]
 _MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _FILES = {
     entry.name: (entry.read_bytes(), _MEDIA_TYPES[entry.name.rpartition(".")[2]])
-    for folder, names in (("mulan.serving.static", None), ("mulan.pages", {"style.css"}))
-    for entry in resources.files(folder).iterdir()
-    if entry.name.rpartition(".")[2] in _MEDIA_TYPES and (names is None or entry.name in names)
+    for entry in (
+        *resources.files("mulan.serving").joinpath("static").iterdir(),
+        resources.files("mulan.pages").joinpath("style.css"),
+    )
 }
 """Content and media type of the files of the page by name. They are read once, so that no request reaches the disk."""
 
