@@ -193,12 +193,21 @@ def test_the_microphone_is_searched_by(page: Page) -> None:
     expect(page.get_by_role("button", name="Record")).to_be_visible()
 
 
-def test_a_microphone_that_may_not_be_used(page: Page) -> None:
-    page.evaluate(
-        "() => { navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError')) }"
-    )
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (
+            "navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotAllowedError'))",
+            "The microphone may not be used",
+        ),
+        ("delete window.MediaRecorder", "This browser cannot record"),
+        ("Object.defineProperty(window, 'isSecureContext', { value: false })", "only to pages at https:// addresses"),
+    ],
+)
+def test_why_the_microphone_cannot_be_used_is_said(page: Page, script: str, reason: str) -> None:
+    page.evaluate(f"() => {{ {script} }}")
     page.get_by_role("button", name="Record").click()
-    expect(page.get_by_role("alert")).to_contain_text("The microphone may not be used")
+    expect(page.get_by_role("alert")).to_contain_text(reason)
 
 
 def test_a_server_that_is_busy_or_gone_is_reported(page: Page) -> None:
