@@ -1,1 +1,1 @@
-"""Self-contained HTML pages: their rendering and their common style."""
+"""HTML pages: their rendering and their common style."""

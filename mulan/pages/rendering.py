@@ -1,6 +1,7 @@
-"""Rendering of self-contained HTML pages: styles, figures and sounds are inlined, nothing is fetched."""
+"""Rendering of HTML pages. Those that are files contain their styles, figures and sounds, and fetch nothing."""
 
 import base64
+import functools
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import Any
@@ -23,6 +24,13 @@ def render(package: str, template: str, filters: Filters, **values: Any) -> str:
         filters: Filters of the template by name, besides those of Jinja.
         values: Values by name.
     """
+    environment = _environment(package, tuple(filters.items()))
+    page = environment.get_template(template).render(values)
+    return page.encode(errors="backslashreplace").decode()
+
+
+@functools.lru_cache(maxsize=8)  # a server renders the same templates again and again, and compiling them takes longest
+def _environment(package: str, filters: tuple[tuple[str, Callable[..., Any]], ...]) -> jinja2.Environment:
     files = resources.files(package)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(lambda name: files.joinpath(name).read_text(encoding="utf-8")),
@@ -30,10 +38,10 @@ def render(package: str, template: str, filters: Filters, **values: Any) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
     )
-    environment.filters |= filters
+    environment.filters |= dict(filters)
     style = resources.files("mulan.pages").joinpath("style.css").read_text(encoding="utf-8")
-    page = environment.get_template(template).render(style=Markup(style), **values)
-    return page.encode(errors="backslashreplace").decode()
+    environment.globals["style"] = Markup(style)
+    return environment
 
 
 def data_uri(content: bytes, media_type: str) -> str:

@@ -37,6 +37,11 @@ class Query:
     sound: str = ""
     """File name of the sound that what is found should be like; empty for none."""
 
+    @property
+    def ranks(self) -> bool:
+        """Whether recordings match it more or less well; tags alone only choose them."""
+        return bool(self.texts or self.unwanted or self.like or self.sound)
+
 
 def render_page(collection: Collection, query: Query, outcome: Hits | Fault | None) -> str:
     """Renders the page.

@@ -1,14 +1,30 @@
-"""An application of a small collection, in this process."""
+"""Fixtures of tests in a browser: servers of the page, and pages that report every fault.
 
+The path of Chromium is in MULAN_CHROMIUM, or it is installed.
+"""
+
+import os
+import shutil
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
 from starlette.testclient import TestClient
 
 from mulan.serving.app import create_app
 from mulan.serving.service import BatchedCall, Outcome, SearchRequest, SearchService
 from mulan.serving.settings import ServerSettings
 from tests.serving.collection import HOSTILE, TestCollection, make_collection
+from tests.serving.stub_server import serving
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--autoplay-policy=no-user-gesture-required",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+)
+TIMEOUT_MS = 15_000
 
 
 def one_at_a_time(function: Callable[[list[SearchRequest]], Awaitable[list[Outcome]]]) -> BatchedCall:
@@ -30,3 +46,73 @@ def client(collection: TestCollection) -> Iterator[TestClient]:
     settings = ServerSettings(index_uri=collection.index_uri, model_uri=collection.model_uri)
     with TestClient(create_app(SearchService(settings, one_at_a_time)), base_url="http://localhost") as opened:
         yield opened
+
+
+@dataclass(frozen=True)
+class Site:
+    """Servers of the page, and what is known of the collection of the first one."""
+
+    url: str
+    empty_url: str
+    """Address of a server whose index has no recordings."""
+    tag: str
+    """A tag that some recordings have, but not all."""
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    with serving(24) as url, serving(0) as empty_url:
+        yield Site(url, empty_url, "genre:drone")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = os.environ.get("MULAN_CHROMIUM") or shutil.which("chromium")
+    if not program:
+        pytest.skip("MULAN_CHROMIUM does not name Chromium, and none is installed")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=list(ARGUMENTS))
+        yield browser
+        browser.close()
+
+
+Opening = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(browser: Browser, site: Site) -> Iterator[Opening]:
+    """Yields a function that opens a page; errors of scripts, violated policies and other hosts fail the test."""
+    faults: list[str] = []
+    contexts = []
+
+    def open_page(url: str, **options: object) -> Page:
+        context = browser.new_context(**options)
+        contexts.append(context)
+        context.set_default_timeout(TIMEOUT_MS)
+        page = context.new_page()
+        # answers with an error are part of some tests, and the browser logs each one
+        page.on(
+            "console",
+            lambda message: (
+                faults.append(message.text)
+                if message.type == "error" and not message.text.startswith("Failed to load resource")
+                else None
+            ),
+        )
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda request: faults.append(request.url) if not is_own(request.url) else None)
+        page.goto(url)
+        return page
+
+    def is_own(url: str) -> bool:
+        return url.startswith((f"{site.url}/", f"{site.empty_url}/", "data:", "blob:"))
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+@pytest.fixture
+def page(opened: Opening, site: Site) -> Page:
+    return opened(site.url)

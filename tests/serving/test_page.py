@@ -142,6 +142,11 @@ def test_hits_are_heard_from_their_best_moment_without_scripts() -> None:
     assert "1:05 · best at 0:12" in elements.text and "similarity 0.46" in elements.text
 
 
+def test_recordings_chosen_by_tags_alone_have_no_similarity() -> None:
+    page = render_results(COLLECTION, Query(tags=("genre:jazz",)), Hits(hits=[hit(), hit("two")]))
+    assert "2 recordings<" in page and "similarity" not in page and "best" not in page
+
+
 def test_without_windows_there_is_no_best_moment() -> None:
     plain = COLLECTION.model_validate(COLLECTION.model_dump() | {"windows": 0})
     page = render_page(plain, Query(texts=("x",)), Hits(hits=[hit(start_s=0)]))

@@ -8,7 +8,9 @@ const MARGIN = 14, REACH = 18; // px: around the points, and from a click to its
 
 const canvas = byId("canvas"), details = byId("map");
 let points = [], groups = []; // the groups that have a colour
-let pointed = null, chosen = null, isolated = null;
+let pointed = null; // the point under the pointer, or that of the keyboard
+let heard = ""; // id of the recording that is heard
+let isolated = null; // number of the group that is shown alone
 let found = new Set(); // ids of the hits of the newest search
 
 /** Sets up the map, which is loaded when it is opened. */
@@ -26,7 +28,7 @@ export function setUpMap() {
     draw();
   });
   document.addEventListener("heard", (event) => {
-    chosen = points.find((point) => point.recording_id === event.detail) ?? null;
+    heard = event.detail;
     draw();
   });
   new ResizeObserver(draw).observe(canvas);
@@ -125,8 +127,7 @@ function draw() {
     disc(each, radius + 2.5);
     context.stroke();
   }
-  for (const each of [chosen, pointed]) {
-    if (!each) continue;
+  for (const each of points.filter((each) => each === pointed || each.recording_id === heard)) {
     context.fillStyle = colours[colourOf(each)];
     context.lineWidth = 2.5;
     disc(each, radius + 4);
@@ -153,7 +154,7 @@ function point(target) {
 const DIRECTIONS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 function onKey(event) {
-  const from = pointed ?? chosen;
+  const from = pointed ?? points.find(({ recording_id }) => recording_id === heard);
   if (event.key in DIRECTIONS) point(from ? next(from, DIRECTIONS[event.key]) ?? from : shown()[0] ?? null);
   else if ((event.key === "Enter" || event.key === " ") && from) choose(from);
   else return;
@@ -173,10 +174,11 @@ function next(from, [dx, dy]) {
   return best;
 }
 
+let chosen = null; // the newest one
+
 /** Plays a recording of the map, and shows it below the map. */
 async function choose(target) {
   chosen = target;
-  draw();
   const list = byId("chosen");
   try {
     const answer = await fetch(`/api/recordings/${segment(target.recording_id)}`);

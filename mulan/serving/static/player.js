@@ -50,7 +50,7 @@ class Item {
       role: "slider", "aria-label": `Position in ${this.title}`, "aria-valuemin": 0, "aria-valuemax": this.duration,
     })) slider.setAttribute(name, value);
     slider.append(drawing);
-    slider.addEventListener("pointerdown", (event) => {
+    slider.addEventListener("click", (event) => {
       const box = slider.getBoundingClientRect();
       play(this, (this.duration * (event.clientX - box.left)) / box.width);
     });
