@@ -104,6 +104,14 @@ def positive(text: str) -> int:
     return value
 
 
+def share(text: str) -> float:
+    """Parses an argument that is a share, from 0 to 1."""
+    value = float(text)  # argparse reports a ValueError
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{value} is not from 0 to 1")
+    return value
+
+
 def recipe_of(arguments: argparse.Namespace, *, data_uri: str | None, name: str | None = None) -> Recipe:
     """Returns the requested recipe, with absolute paths.
 

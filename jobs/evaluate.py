@@ -119,16 +119,9 @@ def _add_corpus_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-skipped-share",
         metavar="SHARE",
-        type=_share,
+        type=arguments.share,
         help="maximum share of skipped recordings, from 0 to 1 (default: that of the run, or 0.01)",
     )
-
-
-def _share(text: str) -> float:
-    value = float(text)  # argparse reports a ValueError
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{value} is not from 0 to 1")
-    return value
 
 
 def _count(text: str) -> int:

@@ -87,6 +87,7 @@ IMPORTED_LATE = {
     "jobs/joining.py": "a refused job does not wait for Ray",
     "jobs/ablate.py": "a refused job does not wait for the libraries of models",
     "jobs/bench.py": "the libraries of a benchmark are loaded only for it",
+    "jobs/embed.py": "a refused job does not wait for the libraries of models",
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/prepare.py": "a refused job does not wait for Ray and the libraries of models",

@@ -1,6 +1,7 @@
 """The files of parts of embeddings: their columns, how they are written, and the checks of what is read."""
 
 import io
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
@@ -113,6 +114,10 @@ def _vectors(values: np.ndarray, kind: pa.DataType) -> pa.Array:
             "otherwise the training of the model may have diverged"
         )
     return pa.FixedSizeListArray.from_arrays(pa.array(numbers), type=kind)
+
+
+PART_NAME = re.compile(r"part-[0-9a-f]+\.parquet")
+"""Names of parts; no other file in the folder is ever removed."""
 
 
 def part_name(digest: str) -> str:

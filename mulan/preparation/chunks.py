@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from typing import Protocol, TypeVar
 
 from mulan.preparation.found import AudioLocation, FoundRecording
 
@@ -37,7 +38,15 @@ class Chunk:
         return f"shards/{self.name}.tar"
 
 
-def in_chunks(recordings: Iterable[FoundRecording], mean_size: int) -> Iterator[list[FoundRecording]]:
+class _Named(Protocol):
+    @property
+    def recording_id(self) -> str: ...
+
+
+R = TypeVar("R", bound=_Named)
+
+
+def in_chunks(recordings: Iterable[R], mean_size: int) -> Iterator[list[R]]:
     """Groups recordings into chunks of ``mean_size`` on average, and at most twice as many.
 
     After half of the mean size, a chunk ends with the first recording whose id has a digest that is a multiple of the
@@ -45,7 +54,7 @@ def in_chunks(recordings: Iterable[FoundRecording], mean_size: int) -> Iterator[
     """
     shortest = mean_size // 2
     divisor, longest = max(1, mean_size - shortest), 2 * mean_size
-    chunk: list[FoundRecording] = []
+    chunk: list[R] = []
     for recording in recordings:
         chunk.append(recording)
         if len(chunk) > shortest and (_number(recording.recording_id) % divisor == 0 or len(chunk) == longest):

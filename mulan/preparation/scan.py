@@ -91,25 +91,38 @@ class Scan:
             check_left_out(named.name, faults, self.config.max_left_out)
 
     def _usable(self, named: NamedSource, faults: Faults, ids: set[bytes]) -> Iterator[FoundRecording]:
-        """Yields the recordings of a source that are not excluded, with their final ids and splits.
+        """Yields the recordings of a source that are not excluded, with their final ids and splits."""
+        for recording in usable_recordings(named, faults, ids, self.exclusions):
+            yield replace(recording, split=split_of(recording, self.config.splits))
 
-        Args:
-            ids: Digests of the ids of all recordings so far, to which theirs are added: 100 bytes for each recording.
-        """
-        for found in named.source.recordings(faults):
-            recording_id = named.prefix + found.recording_id
-            if self.exclusions.excludes_id(found.recording_id) or self.exclusions.excludes_id(recording_id):
-                faults.add(EXCLUDED, recording_id)
-            elif _digest(recording_id) in ids:
-                faults.add(DUPLICATE_ID, recording_id)
-            elif wrong := _not_unicode(found):
-                faults.add(NOT_UNICODE, f"{recording_id!r}: lone surrogates in {', '.join(wrong)}; write them again")
-            elif found.audio.version.startswith("0-"):
-                faults.add(EMPTY_FILE, f"{recording_id}: {found.audio.uri}")
-            else:
-                ids.add(_digest(recording_id))
-                recording = replace(found, recording_id=recording_id)
-                yield replace(recording, split=split_of(recording, self.config.splits))
+
+def usable_recordings(
+    named: NamedSource, faults: Faults, ids: set[bytes], exclusions: Exclusions | None = None
+) -> Iterator[FoundRecording]:
+    """Yields the recordings of a source that are not excluded, with their final ids.
+
+    Args:
+        named: The source.
+        faults: Takes what is left out.
+        ids: Digests of the ids of all recordings so far, to which theirs are added: 100 bytes for each recording.
+        exclusions: Recordings that are left out.
+
+    Raises:
+        SourceError: The source cannot be used.
+    """
+    for found in named.source.recordings(faults):
+        recording_id = named.prefix + found.recording_id
+        if exclusions and (exclusions.excludes_id(found.recording_id) or exclusions.excludes_id(recording_id)):
+            faults.add(EXCLUDED, recording_id)
+        elif _digest(recording_id) in ids:
+            faults.add(DUPLICATE_ID, recording_id)
+        elif wrong := _not_unicode(found):
+            faults.add(NOT_UNICODE, f"{recording_id!r}: lone surrogates in {', '.join(wrong)}; write them again")
+        elif found.audio.version.startswith("0-"):
+            faults.add(EMPTY_FILE, f"{recording_id}: {found.audio.uri}")
+        else:
+            ids.add(_digest(recording_id))
+            yield replace(found, recording_id=recording_id)
 
 
 def check_left_out(source: str, faults: Faults, max_left_out: float) -> None:

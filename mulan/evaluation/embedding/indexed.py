@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -51,13 +52,21 @@ def indexed_recordings(corpus: Corpus, splits: Sequence[str]) -> list[IndexedRec
     ]
 
 
-def in_blocks(recordings: Sequence[IndexedRecording], *, windows: int, window_s: float) -> list[list[IndexedRecording]]:
+class _Timed(Protocol):
+    @property
+    def duration_s(self) -> float: ...
+
+
+R = TypeVar("R", bound=_Timed)
+
+
+def in_blocks(recordings: Sequence[R], *, windows: int, window_s: float) -> list[list[R]]:
     """Divides recordings, in their order, into blocks of at most this number of windows, or of one recording.
 
     The division depends on the recordings alone, so that the same windows are embedded together by any number of
     processes.
     """
-    blocks: list[list[IndexedRecording]] = []
+    blocks: list[list[R]] = []
     total = 0
     for recording in recordings:
         count = max(1, math.ceil(recording.duration_s / window_s))

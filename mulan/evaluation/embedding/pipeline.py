@@ -156,7 +156,7 @@ def embed_parts(
     *,
     actors: Actors,
     on_progress: OnProgress = no_progress,
-) -> Iterator[CollectedVectors]:
+) -> Generator[CollectedVectors, None, None]:
     """Yields the vectors of all recordings of parts, in the order of the parts, as :func:`embed_corpus` does.
 
     Args:

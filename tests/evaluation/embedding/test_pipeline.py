@@ -1,5 +1,6 @@
 """Ray Data gives the vectors that this process gives; what fails in an actor is an error without a traceback."""
 
+import os
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding import local, pipeline
 from mulan.evaluation.embedding.local import embed_here
-from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.embedding.pipeline import Actors, embed_corpus
 from mulan.evaluation.embedding.windows import CorpusPart
 from mulan.evaluation.encoders.encoder import EncoderError
 from mulan.evaluation.errors import EmbeddingFailed
@@ -38,6 +39,22 @@ def test_ray_data_gives_the_vectors_and_labels_of_one_process(damaged: Corpus, m
         assert found.embedded.recordings == expected.embedded.recordings
         assert found.skipped == expected.skipped and bool(found.skipped) == (part.split == "test")
     assert seen[-1] == (40, 40) and len(seen) > 4
+
+
+@pytest.mark.parametrize(
+    ("actors", "sizes"),
+    [
+        (Actors(on_this_machine=False), (1, 8, 100)),
+        (Actors(on_this_machine=False, min_actors=12), (12, 12, 100)),
+        (Actors(on_this_machine=False, min_actors=200), (100, 100, 100)),
+        (Actors(on_this_machine=False, min_actors=2, max_actors=4), (2, 4, 4)),
+        (Actors(max_actors=1), (1, 1, 1)),
+    ],
+)
+def test_the_pool_stays_between_its_bounds(actors: Actors, sizes: tuple[int, int, int]) -> None:
+    assert actors.sizes(blocks=100, available=8) == sizes
+    assert max(Actors(min_actors=9).sizes(blocks=100, available=8)) <= (os.cpu_count() or 1)
+    assert actors.sizes(blocks=1, available=8) == (1, 1, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,195 @@
+"""Embed a collection of audio: python -m jobs.embed --model URI --data URI --out URI
+
+Writes the vector of every recording of a corpus, of a folder of audio files, or of a table of their paths or URIs, to
+Parquet files. The same command resumes after an interruption, and embeds what is new.
+"""
+
+import argparse
+import shlex
+from collections.abc import Iterable
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
+
+from jobs import arguments
+from jobs.arguments import CONSOLE
+from jobs.joining import join_to_evaluate
+from jobs.progress import FoundProgress, RecordingsProgress
+from mulan.config.errors import ErrorCollection, MulanError
+from mulan.config.sections import ScaleConfig
+from mulan.launch.cluster import started_ray
+from mulan.preparation.request import load_settings
+from mulan.storage import filesystem
+
+if TYPE_CHECKING:
+    from mulan.collection.plan import Plan, Settings
+    from mulan.collection.recordings import Collection
+
+RECORDINGS_PER_PART = 256
+MAX_SKIPPED_SHARE = 0.01
+_NAMED, _NAMED_IN_DRY_RUN = 5, 20
+
+
+class EmbeddingRefused(MulanError, ValueError):
+    """The arguments do not go together, or the model embeds no audio."""
+
+
+def parsed_arguments() -> argparse.Namespace:
+    """Returns the arguments of the command line."""
+    parser = argparse.ArgumentParser(prog="jobs.embed", description=__doc__.split("\n")[0])
+    parser.add_argument(
+        "--model",
+        metavar="[KIND=]URI",
+        required=True,
+        help="folder of an exported model or of a ClapModel, or another encoder of jobs.evaluate that embeds audio",
+    )
+    parser.add_argument(
+        "--data",
+        metavar="URI",
+        required=True,
+        help="folder of a prepared corpus, folder of audio files, or table of their paths or URIs (csv, tsv, jsonl, "
+        "parquet)",
+    )
+    parser.add_argument("--out", metavar="URI", required=True, help="folder of the vectors, local or s3://BUCKET/...")
+    parser.add_argument("--windows", action="store_true", help="also write the vector and the start of each window")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "float16"],
+        default="float32",
+        help="type of the numbers of vectors (default: %(default)s)",
+    )
+    parser.add_argument("--use-gpu", action="store_true", help="embed on GPUs, one for each actor, and decode on CPUs")
+    parser.add_argument(
+        "--min-actors",
+        metavar="N",
+        type=arguments.positive,
+        default=1,
+        help="minimum number of actors that embed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-actors",
+        metavar="N",
+        type=arguments.positive,
+        help="maximum number of actors that embed (default: what the cluster offers)",
+    )
+    parser.add_argument(
+        "--max-skipped-share",
+        metavar="SHARE",
+        type=arguments.share,
+        default=MAX_SKIPPED_SHARE,
+        help="maximum share of recordings that cannot be embedded, from 0 to 1 (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--recordings-per-part",
+        metavar="N",
+        type=arguments.positive,
+        default=RECORDINGS_PER_PART,
+        help="average number of recordings in a file, about as many as an interruption loses (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="section.field=value",
+        action="append",
+        default=[],
+        dest="settings",
+        help="change a setting of the source as for jobs.prepare, such as table.audio_folder; may be repeated",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would be embedded and every fault, and stop")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parsed_arguments()
+    collection, settings, plan = _requested(args)
+    info = settings.info
+    print_lines(
+        [f"model   {info.name}: vectors of {info.dim} numbers, {info.window_samples / info.sample_rate_hz:g} s"]
+    )
+    print_lines(_collection_lines(collection, _NAMED_IN_DRY_RUN if args.dry_run else _NAMED))
+    missing = sum(len(part.recordings) for part in plan.missing)
+    print_lines([f"parts   {len(plan.missing)} of {len(plan.parts)} are missing, with {missing} recordings"])
+    if args.dry_run:
+        print_lines([f"would embed {missing} recordings, and write them to {plan.folder_uri}"])
+        return
+    _embed(args, collection, settings, plan)
+    print_lines([f"next    python -m jobs.index --embeddings {shlex.quote(plan.folder_uri)} --out FOLDER"])
+
+
+def _requested(args: argparse.Namespace) -> "tuple[Collection, Settings, Plan]":
+    """Returns what is embedded, after all checks that need no cluster."""
+    errors = ErrorCollection()
+    for flag, uri in (("--data", args.data), ("--out", args.out)):
+        with errors.collecting():
+            arguments.checked(flag, uri)
+    with errors.collecting():
+        config = load_settings(args.settings)
+    if args.max_actors is not None and args.max_actors < args.min_actors:
+        with errors.collecting():
+            raise EmbeddingRefused(f"--max-actors {args.max_actors} is less than --min-actors {args.min_actors}")
+    errors.raise_any()
+    out_uri = filesystem.absolute(args.out)
+    filesystem.check_writable(out_uri)
+    # imports torch
+    from mulan.collection.plan import Settings, plan_parts
+    from mulan.collection.recordings import open_collection
+    from mulan.evaluation.encoders.registry import open_encoder
+
+    with errors.collecting():
+        collection = open_collection(args.data, config, on_found=FoundProgress("source", CONSOLE))
+    with errors.collecting():
+        info = open_encoder(args.model, device="cpu").info
+        if not info.embeds_audio:
+            raise EmbeddingRefused(f"--model {args.model}: it embeds no audio; name another model")
+    errors.raise_any()
+    settings = Settings(info, args.dtype, args.windows)
+    plan = plan_parts(collection, settings, out_uri, recordings_per_part=args.recordings_per_part)
+    return collection, settings, plan
+
+
+def _embed(args: argparse.Namespace, collection: "Collection", settings: "Settings", plan: "Plan") -> None:
+    if plan.missing:
+        join_to_evaluate(ScaleConfig(workers=1, use_gpu=args.use_gpu))
+    from mulan.collection.embedding import embed_missing, finish, result_lines
+    from mulan.evaluation.embedding.pipeline import Actors
+    from mulan.evaluation.encoders.registry import absolute_spec, open_encoder
+    from mulan.launch.heartbeat import report_waiting
+
+    spec = absolute_spec(args.model)
+    with (
+        report_waiting("embed", ScaleConfig(workers=1, use_gpu=args.use_gpu), CONSOLE)
+        if plan.missing
+        else nullcontext(),
+        RecordingsProgress("embed", CONSOLE) as progress,
+    ):
+        embed_missing(
+            collection,
+            plan,
+            settings,
+            partial(open_encoder, spec, name=settings.info.name),
+            actors=Actors(
+                use_gpu=args.use_gpu,
+                on_this_machine=started_ray(),
+                min_actors=args.min_actors,
+                max_actors=args.max_actors,
+            ),
+            on_progress=progress,
+        )
+    manifest = finish(collection, plan, settings, spec, max_skipped_share=args.max_skipped_share)
+    print_lines(result_lines(manifest, plan))
+
+
+def _collection_lines(collection: "Collection", shown: int) -> Iterable[str]:
+    from mulan.collection.recordings import shown_faults
+
+    yield f"source  {collection.name}: {len(collection.recordings)} recordings"
+    yield from shown_faults(collection.faults, shown)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Prints lines of a report, whose names may be of any length."""
+    for line in lines:
+        CONSOLE.print(line, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    arguments.end(main, repeated="embeds only what is missing")
