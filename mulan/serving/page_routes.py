@@ -1,10 +1,12 @@
 """The routes of the page, which works without scripts, and of its files."""
 
+from contextlib import suppress
 from importlib import resources
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
+from pydantic import ConfigDict, Field
 
 from mulan.config.errors import MulanError
 from mulan.serving.answers import collection_of, hits_of, status_of
@@ -12,11 +14,20 @@ from mulan.serving.api import service_of, with_sound
 from mulan.serving.api_page import render_api_page
 from mulan.serving.page import Query as ShownQuery
 from mulan.serving.page import render_page, render_results
-from mulan.serving.parameters import SearchParameters
+from mulan.serving.parameters import MAX_NAME, SearchParameters
 from mulan.serving.schema import Collection, Fault, Hits
-from mulan.serving.service import NotReady, SearchRequest
 
-Parameters = Annotated[SearchParameters, Query()]
+
+class PageParameters(SearchParameters):
+    """What is searched for on the page, whose address may have other parameters too."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    sound: str = Field("", max_length=MAX_NAME)
+    """Name of the file of the sound that is sent, for the heading."""
+
+
+Parameters = Annotated[PageParameters, Query()]
 
 _MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _FILES = {
@@ -34,14 +45,14 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def page(request: Request, parameters: Parameters) -> Response:
     """Returns the page, with the results of a search if one is asked for."""
-    shown, outcome, status = _shown(parameters), None, 200
+    collection, outcome, status = _NOTHING, None, 200
     try:
         collection = collection_of(service_of(request).opened)
-    except NotReady as error:
-        collection, outcome, status = _NOTHING, Fault(detail=str(error)), status_of(error)
-    if outcome is None and not parameters.is_empty:
-        outcome, status = await _outcome(request, parameters, None)
-    return HTMLResponse(render_page(collection, shown, outcome), status)
+        if parameters.asks:
+            outcome = await _hits(request, parameters, has_sound=False)
+    except MulanError as error:
+        outcome, status = Fault(detail=str(error)), status_of(error)
+    return HTMLResponse(render_page(collection, await _shown(request, parameters), outcome), status)
 
 
 @router.get("/results")
@@ -71,30 +82,35 @@ async def static_file(name: str) -> Response:
     return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
 
-async def _results(request: Request, parameters: SearchParameters, *, has_sound: bool) -> Response:
-    shown = _shown(parameters, sound="the sound" if has_sound else "")
+async def _results(request: Request, parameters: PageParameters, *, has_sound: bool) -> Response:
+    collection, outcome, status = _NOTHING, None, 200
     try:
         collection = collection_of(service_of(request).opened)
-        wanted = await with_sound(request, parameters) if has_sound else None
+        outcome = await _hits(request, parameters, has_sound=has_sound)
     except MulanError as error:
-        return HTMLResponse(render_results(_NOTHING, shown, Fault(detail=str(error))), status_of(error))
-    outcome, status = await _outcome(request, parameters, wanted)
-    return HTMLResponse(render_results(collection, shown, outcome), status)
+        outcome, status = Fault(detail=str(error)), status_of(error)
+    return HTMLResponse(render_results(collection, await _shown(request, parameters), outcome), status)
 
 
-async def _outcome(
-    request: Request, parameters: SearchParameters, with_sound: SearchRequest | None
-) -> tuple[Hits | Fault, int]:
-    """Returns what is shown of a search, and the HTTP status."""
-    try:
-        return hits_of(await service_of(request).search(with_sound or parameters.request())), 200
-    except MulanError as error:
-        return Fault(detail=str(error)), status_of(error)
+async def _hits(request: Request, parameters: PageParameters, *, has_sound: bool) -> Hits:
+    wanted = await with_sound(request, parameters) if has_sound else parameters.request()
+    return hits_of(await service_of(request).search(wanted))
 
 
-def _shown(parameters: SearchParameters, *, sound: str = "") -> ShownQuery:
-    like = next(iter(parameters.like), "")
-    return ShownQuery(parameters.texts, parameters.unwanted_texts, like, tuple(parameters.tag), sound)
+async def _shown(request: Request, parameters: PageParameters) -> ShownQuery:
+    """Returns what the page says that is searched for."""
+    like, title = next(filter(None, parameters.like), ""), ""
+    if like:
+        with suppress(MulanError):  # it is unknown, which the outcome says
+            title = (await service_of(request).recording(like)).title
+    return ShownQuery(
+        texts=parameters.texts,
+        unwanted=parameters.unwanted_texts,
+        like=like,
+        like_title=title,
+        tags=tuple(parameters.tag),
+        sound=parameters.sound,
+    )
 
 
 _NOTHING = Collection(recordings=0, windows=0, model="", model_sha256="", tags=[], examples=[])

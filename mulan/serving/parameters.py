@@ -59,9 +59,9 @@ class SearchParameters(BaseModel):
         return _not_blank(self.unwanted)
 
     @property
-    def is_empty(self) -> bool:
-        """Whether nothing is searched for."""
-        return not (self.texts or self.unwanted_texts or any(self.like))
+    def asks(self) -> bool:
+        """Whether anything is asked for."""
+        return bool(self.texts or self.unwanted_texts or any(self.like) or any(self.tag))
 
     def request(self) -> SearchRequest:
         """Returns the request to the service.

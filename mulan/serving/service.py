@@ -183,8 +183,13 @@ def _query(opened: Opened, request: SearchRequest, vectors: dict[str, np.ndarray
         wanted += [opened.index.recording(name).vector for name in request.like]
         if request.sound is not None:
             wanted.append(opened.model.of_windows(iter(request.sound)))
+        unwanted = [vectors[text] for text in request.unwanted]
+        if wanted or unwanted or request.filter.is_empty:
+            vector = combined(wanted, unwanted)
+        else:  # all recordings that meet the conditions are equally good
+            vector = np.zeros(opened.index.manifest.model.dim, np.float32)
         return Query(
-            combined(wanted, [vectors[text] for text in request.unwanted]),
+            vector,
             request.hits,
             request.filter,
             without=request.like[0] if request.like else "",
