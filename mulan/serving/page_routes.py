@@ -45,7 +45,8 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def page(request: Request, parameters: Parameters) -> Response:
     """Returns the page, with the results of a search if one is asked for."""
-    collection, outcome, status = _NOTHING, None, 200
+    collection, status = _NOTHING, 200
+    outcome: Hits | Fault | None = None
     try:
         collection = collection_of(service_of(request).opened)
         if parameters.asks:
@@ -83,7 +84,8 @@ async def static_file(name: str) -> Response:
 
 
 async def _results(request: Request, parameters: PageParameters, *, has_sound: bool) -> Response:
-    collection, outcome, status = _NOTHING, None, 200
+    collection, status = _NOTHING, 200
+    outcome: Hits | Fault | None = None
     try:
         collection = collection_of(service_of(request).opened)
         outcome = await _hits(request, parameters, has_sound=has_sound)
