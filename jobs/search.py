@@ -100,7 +100,7 @@ def _vector(args: argparse.Namespace, index: "SearchIndex") -> np.ndarray:
 
         model = QueryModel.open(args.model or index.manifest.model.uri, index.manifest, index.uri)
         wanted += [*model.of_texts(args.texts), *map(model.of_sound, args.sounds)]
-        unwanted += model.of_texts(args.unwanted)
+        unwanted = [*model.of_texts(args.unwanted)]
     return combined(wanted, unwanted)
 
 
