@@ -26,7 +26,7 @@ export function setUpSound(search, fail) {
   function take(file) {
     if (file.size > maxBytes) {
       const [size, limit] = [megabytes(file.size), megabytes(maxBytes)];
-      fail(`“${file.name}” has ${size} MB, and at most ${limit} MB can be searched by. Choose a shorter part of it.`);
+      fail(`“${file.name}” has ${size} MB, and at most ${limit} MB are accepted. Choose a shorter part of it.`);
     } else if (file.size === 0) {
       fail(`“${file.name}” is empty.`);
     } else {
