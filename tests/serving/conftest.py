@@ -65,7 +65,7 @@ def site() -> Iterator[Site]:
         yield Site(url, empty_url, "genre:drone")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module")  # no longer: while it runs, no test of other files could run an event loop
 def browser() -> Iterator[Browser]:
     program = os.environ.get("MULAN_CHROMIUM") or shutil.which("chromium")
     if not program:

@@ -38,7 +38,7 @@ def test_a_click_on_the_map_is_heard(page: Page, site: Site) -> None:
     expect(card.get_by_role("heading")).to_have_text(target["title"])
     page.wait_for_function(IS_HEARD)
     card.get_by_text("More like this").click()
-    expect(page.get_by_role("heading", name=f"More like “{target['title']}”")).to_be_visible()
+    expect(page.get_by_role("heading", name=f"More like “{target['title']}”")).to_be_focused()
     assert parse_qs(urlsplit(page.url).query) == {"like": [target["recording_id"]]}
     expect(card.get_by_role("button", name=re.compile("^Pause"))).to_be_visible()  # it is heard on
 

@@ -101,6 +101,17 @@ def test_a_recording_that_cannot_be_played_can_be_downloaded(page: Page) -> None
     expect(hit.get_by_role("link", name="Download the file")).to_have_attribute("href", audio)
 
 
+def test_a_recording_that_the_server_does_not_send(page: Page) -> None:
+    search(page, "tone")
+    missing, lost = page.locator("#results .hit").nth(0), page.locator("#results .hit").nth(1)
+    page.route(f"**{missing.get_attribute('data-audio')}", lambda route: route.fulfill(status=404))
+    page.route(f"**{lost.get_attribute('data-audio')}", lambda route: route.abort())
+    missing.get_by_role("button", name=re.compile("^Play")).click()
+    expect(missing.get_by_role("alert")).to_contain_text("The server cannot send this recording: status 404")
+    lost.get_by_role("button", name=re.compile("^Play")).click()
+    expect(lost.get_by_role("alert")).to_contain_text("The server cannot be reached")
+
+
 def test_more_like_a_hit(page: Page) -> None:
     search(page, "tone")
     recording_id = hits(page)[0]

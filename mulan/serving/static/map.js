@@ -85,7 +85,9 @@ function setUpLegend(category) {
     button.append(swatch, name, " ", number);
     button.addEventListener("click", () => {
       isolated = isolated === index ? null : index;
-      legend.querySelectorAll("button").forEach((each) => each.setAttribute("aria-pressed", String(each === button && isolated !== null)));
+      for (const each of legend.querySelectorAll("button")) {
+        each.setAttribute("aria-pressed", String(each === button && isolated !== null));
+      }
       draw();
     });
     item.append(button);
@@ -94,14 +96,15 @@ function setUpLegend(category) {
 }
 
 const colourOf = ({ group }) => (groups.includes(group) ? groups.indexOf(group) : MAX_COLOURS);
-const place = ({ x, y }) => [MARGIN + x * (canvas.clientWidth - 2 * MARGIN), MARGIN + y * (canvas.clientHeight - 2 * MARGIN)];
+const within = (share, size) => MARGIN + share * (size - 2 * MARGIN);
+const place = ({ x, y }) => [within(x, canvas.clientWidth), within(y, canvas.clientHeight)];
 const shown = () => points.filter((each) => isolated === null || colourOf(each) === isolated);
 
 function draw() {
   if (!details.open || !canvas.clientWidth) return;
   const style = getComputedStyle(canvas), scale = window.devicePixelRatio || 1;
   const colours = Array.from({ length: MAX_COLOURS + 1 }, (_, index) => style.getPropertyValue(`--group-${index}`));
-  const ink = style.getPropertyValue("--ink");
+  const ink = style.getPropertyValue("--ink"), paper = style.getPropertyValue("--paper");
   canvas.width = Math.round(canvas.clientWidth * scale);
   canvas.height = Math.round(canvas.clientHeight * scale);
   const context = canvas.getContext("2d");
@@ -121,12 +124,19 @@ function draw() {
     context.fill();
   }
   context.globalAlpha = 1;
-  context.strokeStyle = ink;
   for (const each of points.filter(({ recording_id }) => found.has(recording_id))) {
-    context.lineWidth = 1.5;
-    disc(each, radius + 2.5);
-    context.stroke();
+    // the ring has a border of its own, so that it is seen between many points
+    for (const [width, colour] of [[4, paper], [1.5, ink]]) {
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      disc(each, radius + 3.5);
+      context.stroke();
+    }
+    context.fillStyle = colours[colourOf(each)];
+    disc(each, radius + 1);
+    context.fill();
   }
+  context.strokeStyle = ink;
   for (const each of points.filter((each) => each === pointed || each.recording_id === heard)) {
     context.fillStyle = colours[colourOf(each)];
     context.lineWidth = 2.5;

@@ -14,8 +14,8 @@ let request = null; // the newest one, of which alone the answer is shown
 const sounds = []; // those searched by, for the way back; an address cannot contain them
 let sound = null; // number of the one that is searched by
 
-/** Fetches what replaces the results, and shows it. */
-async function fetchResults(params, options = {}) {
+/** Fetches what replaces the results, and shows it; `moves` says whether the focus moves there. */
+async function fetchResults(params, { moves = false, ...options } = {}) {
   request?.abort();
   const mine = (request = new AbortController());
   const timer = setTimeout(() => mine.abort(new DOMException("", "TimeoutError")), TIMEOUT_MS);
@@ -24,7 +24,8 @@ async function fetchResults(params, options = {}) {
   let found;
   try {
     const answer = await fetch(`/results?${params}`, { ...options, signal: mine.signal });
-    found = part(await answer.text()) ?? fault(`The server answered with status ${answer.status}. Try again in a moment.`);
+    found = part(await answer.text())
+      ?? fault(`The server answered with status ${answer.status}. Try again in a moment.`);
   } catch (error) {
     found = fault(
       error.name === "TimeoutError"
@@ -34,7 +35,7 @@ async function fetchResults(params, options = {}) {
   } finally {
     clearTimeout(timer);
   }
-  if (request === mine) show(found);
+  if (request === mine) show(found, moves);
 }
 
 /** Returns the results in an answer of the server; null if something else, such as a proxy, has answered. */
@@ -50,19 +51,19 @@ function fault(reason) {
   return section;
 }
 
-function show(found) {
-  const hadFocus = results.contains(document.activeElement);
+function show(found, moves = false) {
   results.replaceChildren(found);
   results.removeAttribute("aria-busy");
   stopIfGone();
   addControls(found);
   const heading = found.querySelector("h2");
-  if (hadFocus) heading.focus(); // the link that had it is gone
+  if (moves) heading.focus();
   const title = found.dataset.title;
   document.title = title ? `${title} – ${TITLE}` : TITLE;
   const summary = found.querySelector(".summary");
   announce(summary ? `${heading.textContent}: ${summary.textContent}` : ""); // a fault announces itself
-  document.dispatchEvent(new CustomEvent("found", { detail: [...found.querySelectorAll(".hit")].map((hit) => hit.dataset.id) }));
+  const ids = [...found.querySelectorAll(".hit")].map((hit) => hit.dataset.id);
+  document.dispatchEvent(new CustomEvent("found", { detail: ids }));
 }
 
 /** Shows a fault in place of the results. */
@@ -83,24 +84,25 @@ function fill(params) {
 }
 
 /** Returns the query of the form, without its empty fields. */
-const filled = () => new URLSearchParams([...new FormData(form)].filter(([, value]) => typeof value === "string" && value.trim()));
+const filled = () => new URLSearchParams([...new FormData(form)].filter(([, value]) => value.trim()));
 
 /** Searches: by a sound if only tags are asked for and one has been given, else by the query alone. */
-function search(params, number = null) {
+function search(params, number = null, moves = false) {
   sound = number;
   fill(params);
-  if (number === null) return fetchResults(params);
+  if (number === null) return fetchResults(params, { moves });
   const file = sounds[number];
   const asked = new URLSearchParams([...params.entries(), ["sound", file.name]]);
-  return fetchResults(asked, { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } });
+  const headers = { "Content-Type": file.type || "application/octet-stream" };
+  return fetchResults(asked, { moves, method: "POST", body: file, headers });
 }
 
 /** Searches, and makes a step of the browser's history of it. */
-function go(params) {
+function go(params, moves = false) {
   const onlyTags = [...params.keys()].every((name) => name === "tag");
   const number = onlyTags ? sound : null;
   history.pushState({ sound: number }, "", String(params) ? `/?${params}` : "/");
-  return search(params, number);
+  return search(params, number, moves);
 }
 
 function setUpSearch() {
@@ -115,7 +117,8 @@ function setUpSearch() {
     const link = event.target.closest('a[href^="/?"]');
     if (!link || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     event.preventDefault();
-    go(new URLSearchParams(link.search));
+    // links in the results vanish with them, and those below the map are far from them
+    go(new URLSearchParams(link.search), link.closest("#results, #chosen") !== null);
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "/" || event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input")) return;

@@ -73,9 +73,10 @@ class Item {
   /** Shows whether the recording is heard, and the position in seconds; null before it has been. */
   show(isPlaying, position) {
     this.element.classList.toggle("playing", isPlaying);
-    const action = isPlaying ? "Pause" : "Play";
-    this.button.setAttribute("aria-label", `${action} ${this.title}${position === null && this.start ? ` from ${clock(this.start)}` : ""}`);
-    this.heard.setAttribute("width", this.duration ? (WIDTH * Math.min(1, (position ?? 0) / this.duration)).toFixed(2) : 0);
+    const from = position === null && this.start ? ` from ${clock(this.start)}` : "";
+    this.button.setAttribute("aria-label", `${isPlaying ? "Pause" : "Play"} ${this.title}${from}`);
+    const share = this.duration ? Math.min(1, (position ?? 0) / this.duration) : 0;
+    this.heard.setAttribute("width", (WIDTH * share).toFixed(2));
     const at = position ?? this.start;
     this.slider.setAttribute("aria-valuenow", at.toFixed(1));
     this.slider.setAttribute("aria-valuetext", `${clock(at)} of ${clock(this.duration)}`);
@@ -83,21 +84,30 @@ class Item {
     this.element.querySelector(".time").textContent = position === null ? length : `${clock(position)} of ${length}`;
   }
 
-  fail() {
-    const lost = audio.error?.code === MediaError.MEDIA_ERR_NETWORK;
+  /** Says why the recording cannot be heard. */
+  async fail() {
     const message = document.createElement("p");
     message.className = "fault";
     message.setAttribute("role", "alert");
-    const link = document.createElement("a");
-    link.href = this.address;
-    link.download = "";
-    link.textContent = "Download the file";
-    message.append(
-      lost ? "The connection was lost while this recording was played. " : "This browser cannot play this recording. ",
-      link, " to hear it in another program.",
-    );
+    message.append(...(await reasons(this.address)));
     this.element.querySelector(".heard").replaceChildren(this.slider, message);
   }
+}
+
+/** Returns why the browser has refused an audio file, which it does not say itself, as texts and links. */
+async function reasons(address) {
+  try {
+    const answer = await fetch(address, { headers: { Range: "bytes=0-0" } });
+    answer.body?.cancel();
+    if (!answer.ok) return [`The server cannot send this recording: status ${answer.status}.`];
+  } catch {
+    return ["The server cannot be reached. It may have been stopped, or the network is down: try again in a moment."];
+  }
+  const link = document.createElement("a");
+  link.href = address;
+  link.download = "";
+  link.textContent = "Download the file";
+  return ["This browser cannot play this recording. ", link, " to hear it in another program."];
 }
 
 /** Gives all recordings in a part of the page their controls. */

@@ -4,8 +4,10 @@ import { announce, byId } from "./dom.js";
 
 const MAX_RECORDING_S = 15;
 
-const DENIED = "The microphone may not be used: allow it for this page in the browser's settings.";
-const NO_MICROPHONE = "No microphone was found.";
+const REFUSALS = {
+  NotAllowedError: "The microphone may not be used: allow it for this page in the browser's settings.",
+  NotFoundError: "No microphone was found.",
+};
 const UNSUPPORTED = "This browser cannot record. Record a file with another program, and choose it.";
 const INSECURE = "Browsers lend the microphone only to pages at https:// addresses and at http://localhost. " +
   "Open this page at one, or choose a file.";
@@ -23,7 +25,8 @@ export function setUpSound(search, fail) {
 
   function take(file) {
     if (file.size > maxBytes) {
-      fail(`“${file.name}” has ${megabytes(file.size)} MB, and at most ${megabytes(maxBytes)} MB can be searched by. Choose a shorter part of it.`);
+      const [size, limit] = [megabytes(file.size), megabytes(maxBytes)];
+      fail(`“${file.name}” has ${size} MB, and at most ${limit} MB are accepted. Choose a shorter part of it.`);
     } else if (file.size === 0) {
       fail(`“${file.name}” is empty.`);
     } else {
@@ -40,7 +43,7 @@ export function setUpSound(search, fail) {
   setUpRecording(take, fail);
 }
 
-const megabytes = (bytes) => (bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0);
+const megabytes = (bytes) => (bytes / 1e6).toFixed(1).replace(".0", "");
 
 function setUpDropping(take) {
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
@@ -90,7 +93,7 @@ function setUpRecording(take, fail) {
       const audio = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
       stream = await navigator.mediaDevices.getUserMedia({ audio });
     } catch (error) {
-      return fail(error.name === "NotFoundError" ? NO_MICROPHONE : error.name === "NotAllowedError" ? DENIED : `The microphone does not work: ${error.message}`);
+      return fail(REFUSALS[error.name] ?? `The microphone does not work: ${error.message}`);
     } finally {
       button.disabled = false;
     }
