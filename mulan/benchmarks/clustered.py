@@ -26,7 +26,9 @@ def write_clustered(folder: Path, count: int) -> None:
         some = _around(centres, min(_AT_ONCE, count - start), np.random.default_rng(2 + number))
         vectors[start : start + len(some)] = some
         scores = np.concatenate([scores, queries @ some.T], axis=1)
-        rows = np.concatenate([rows, np.broadcast_to(np.arange(start, start + len(some)), (QUERIES, len(some)))], axis=1)
+        rows = np.concatenate(
+            [rows, np.broadcast_to(np.arange(start, start + len(some)), (QUERIES, len(some)))], axis=1
+        )
         best = np.argsort(-scores, axis=1)[:, :NEIGHBOURS]
         scores, rows = np.take_along_axis(scores, best, 1), np.take_along_axis(rows, best, 1)
     vectors.flush()

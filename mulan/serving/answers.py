@@ -8,7 +8,7 @@ from mulan.search.errors import UnknownRecording, UnusableQuery
 from mulan.search.index import Found
 from mulan.search.rows import IndexedRow
 from mulan.serving.audio import UnavailableAudio, UnsatisfiableRange
-from mulan.serving.schema import Collection, CollectionMap, Hit, Hits, MapPoint, Recording, TagCount
+from mulan.serving.schema import Collection, CollectionMap, Hit, Hits, ListedRecording, MapPoint, TagCount
 from mulan.serving.service import Answer, Opened
 from mulan.serving.uploads import UploadRefused
 
@@ -29,9 +29,9 @@ def status_of(error: MulanError) -> int:
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 503)
 
 
-def recording_of(row: IndexedRow) -> Recording:
+def recording_of(row: IndexedRow) -> ListedRecording:
     """Returns a recording of the index as the API answers it."""
-    return Recording(
+    return ListedRecording(
         recording_id=row.recording_id,
         title=row.title or row.recording_id,
         artist=row.artist,

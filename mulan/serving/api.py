@@ -9,7 +9,7 @@ from fastapi.responses import Response, StreamingResponse
 from mulan.serving.answers import collection_of, hits_of, map_of, recording_of
 from mulan.serving.audio import ByteRange, media_type, read_audio
 from mulan.serving.parameters import MAX_NAME, SearchParameters
-from mulan.serving.schema import Collection, CollectionMap, Fault, Hits, Recording
+from mulan.serving.schema import Collection, CollectionMap, Fault, Hits, ListedRecording
 from mulan.serving.service import Answer, SearchRequest, SearchService
 from mulan.serving.settings import MAX_UPLOAD_BYTES
 from mulan.serving.uploads import UploadDecoder
@@ -24,7 +24,7 @@ _NEEDS_TOKEN = {"description": "The server needs a token.", "model": Fault}
 _ALWAYS: dict[int | str, dict[str, Any]] = {401: _NEEDS_TOKEN, 422: _UNUSABLE, 503: _NOT_READY}
 _SOUND = {
     "required": True,
-    "description": f"An audio file of at most {MAX_UPLOAD_BYTES // 2**20} MiB in any usual format.",
+    "description": f"An audio file of at most {MAX_UPLOAD_BYTES // 10**6} MB in any usual format.",
     "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
 }
 
@@ -60,7 +60,7 @@ async def search_by_sound(request: Request, parameters: Parameters) -> Response:
     return await _answered(request, await with_sound(request, parameters))
 
 
-@router.get("/api/recordings/{recording_id:path}", response_model=Recording, responses={404: _UNKNOWN})
+@router.get("/api/recordings/{recording_id:path}", response_model=ListedRecording, responses={404: _UNKNOWN})
 async def recording(request: Request, recording_id: RecordingId) -> Response:
     """Returns a recording of the collection."""
     return _json(recording_of(await service_of(request).recording(recording_id)))

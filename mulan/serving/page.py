@@ -12,9 +12,7 @@ from urllib.parse import urlencode
 
 from mulan.pages.rendering import Filters, render
 from mulan.serving.schema import Collection, Fault, Hit, Hits, TagCount
-
-MAX_SOUND_BYTES = 20_000_000
-"""Maximum size in bytes of a sound to search by, which the page checks before it sends one."""
+from mulan.serving.settings import MAX_UPLOAD_BYTES
 
 _BLANK = Hit(recording_id="", title="", artist="", duration_s=0, tags=[], waveform=[], audio="", score=0, start_s=0)
 """The recording of the template from which the script makes others."""
@@ -58,7 +56,7 @@ def render_page(collection: Collection, query: Query, outcome: Hits | Fault | No
         **_values(collection, query, outcome),
         categories=categories(collection.tags, query.tags),
         blank=_BLANK,
-        max_sound_bytes=MAX_SOUND_BYTES,
+        max_sound_bytes=MAX_UPLOAD_BYTES,
     )
 
 

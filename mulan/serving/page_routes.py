@@ -88,7 +88,8 @@ async def _results(request: Request, parameters: PageParameters, *, has_sound: b
     outcome: Hits | Fault | None = None
     try:
         collection = collection_of(service_of(request).opened)
-        outcome = await _hits(request, parameters, has_sound=has_sound)
+        if has_sound or parameters.asks:
+            outcome = await _hits(request, parameters, has_sound=has_sound)
     except MulanError as error:
         outcome, status = Fault(detail=str(error)), status_of(error)
     return HTMLResponse(render_results(collection, await _shown(request, parameters), outcome), status)

@@ -1,5 +1,6 @@
 """The parameters of a search, as clients write them in the address of a request."""
 
+import math
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
@@ -69,12 +70,13 @@ class SearchParameters(BaseModel):
         Raises:
             UnusableQuery: The minimum duration is larger than the maximum.
         """
+        longest_s = self.max_duration_s if self.max_duration_s < MAX_DURATION_S else math.inf
         return SearchRequest(
             self.texts,
             self.unwanted_texts,
             _not_blank(self.like),
             hits=self.k,
-            filter=Filter(_not_blank(self.tag), self.min_duration_s, self.max_duration_s),
+            filter=Filter(_not_blank(self.tag), self.min_duration_s, longest_s),
             by_window=self.windows,
         )
 

@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 
-class Recording(BaseModel):
+class ListedRecording(BaseModel):
     """A recording of the collection."""
 
     recording_id: str = Field(description="Id, unique in the collection.")
@@ -20,7 +20,7 @@ class Recording(BaseModel):
     audio: str = Field(description="Path from which the audio file is streamed; it accepts ranges of bytes.")
 
 
-class Hit(Recording):
+class Hit(ListedRecording):
     """A recording that a search has found."""
 
     score: float = Field(

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-MAX_UPLOAD_BYTES = 20 * 2**20
+MAX_UPLOAD_BYTES = 20_000_000
 """Maximum size of a sound that is sent to the server."""
 UPLOAD_TIMEOUT_S = 60.0
 """Maximum time in which a sound has to arrive."""

@@ -59,9 +59,7 @@ class UploadDecoder:
 
 
 async def _received(body: AsyncIterator[bytes], stated_bytes: int | None) -> bytes:
-    too_large = UploadRefused(
-        f"the sound is larger than {MAX_UPLOAD_BYTES // 2**20} MiB; send a part of it", status=413
-    )
+    too_large = UploadRefused(f"the sound is larger than {MAX_UPLOAD_BYTES // 10**6} MB; send a part of it", status=413)
     if stated_bytes is not None and stated_bytes > MAX_UPLOAD_BYTES:
         raise too_large
     content = bytearray()

@@ -1,5 +1,6 @@
 """A small collection of tones that is embedded by a model of no skill, and indexed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,7 +33,9 @@ class TestCollection:
     """The unit vector of each recording by its id."""
 
 
-def make_collection(folder: Path, model_uri: str, *, ids: list[str], seconds: float = SECONDS) -> TestCollection:
+def make_collection(
+    folder: Path, model_uri: str, *, ids: Sequence[str], titles: Sequence[str] = (), seconds: float = SECONDS
+) -> TestCollection:
     """Writes the tones, embeds them, and makes the index. The audio of each is within a larger file, as in a tar."""
     model, info = mulan.MuLan.from_pretrained(model_uri), open_encoder(model_uri, device="cpu").info
     ids = sorted(ids)
@@ -42,7 +45,7 @@ def make_collection(folder: Path, model_uri: str, *, ids: list[str], seconds: fl
     shard.write_bytes(b"before" + b"".join(contents) + b"after")
     offsets = np.cumsum([6, *map(len, contents)])[:-1].tolist()
     windows = [model.embed_windows(_windows(model, content)) for content in contents]
-    vectors = np.stack([_unit(each.mean(axis=0)) for each in windows])
+    vectors = np.array([_unit(each.mean(axis=0)) for each in windows], np.float32).reshape(len(ids), info.dim)
     columns = {
         "recording_id": ids,
         "uri": [str(shard)] * len(ids),
@@ -51,7 +54,7 @@ def make_collection(folder: Path, model_uri: str, *, ids: list[str], seconds: fl
         "extension": ["flac"] * len(ids),
         "start_s": [0.0] * len(ids),
         "duration_s": [seconds] * len(ids),
-        "title": [f"Tone {number}" for number in range(len(ids))],
+        "title": list(titles) or [f"Tone {number}" for number in range(len(ids))],
         "artist": ["Oscillator"] * len(ids),
         "tags": [[f"genre:{'high' if number % 2 else 'low'}", "mood:it's <b>calm</b>"] for number in range(len(ids))],
         "waveform": [bytes(range(200))] * len(ids),

@@ -1,11 +1,11 @@
-"""Fixtures of tests in a browser: servers of the page, and pages that report every fault.
+"""An application of a small collection, servers of it for tests in a browser, and pages that report every fault.
 
 The path of Chromium is in MULAN_CHROMIUM, or it is installed.
 """
 
 import os
 import shutil
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -13,10 +13,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from starlette.testclient import TestClient
 
 from mulan.serving.app import create_app
-from mulan.serving.service import BatchedCall, Outcome, SearchRequest, SearchService
-from mulan.serving.settings import ServerSettings
 from tests.serving.collection import HOSTILE, TestCollection, make_collection
-from tests.serving.stub_server import serving
+from tests.serving.running import service_of, serving
 
 ARGUMENTS = (
     "--no-sandbox",
@@ -25,14 +23,10 @@ ARGUMENTS = (
     "--use-fake-ui-for-media-stream",
 )
 TIMEOUT_MS = 15_000
-
-
-def one_at_a_time(function: Callable[[list[SearchRequest]], Awaitable[list[Outcome]]]) -> BatchedCall:
-    async def call(request: SearchRequest) -> Outcome:
-        (outcome,) = await function([request])
-        return outcome
-
-    return call
+TITLES = (
+    "Low & slow", "A steady tone", "高い音", 'Quote " and </script><b>bold</b>', "Night bus", "Glass", "Paper boats",
+    "An exceedingly long title that no column of a page has room for, in C minor",
+)  # fmt: skip
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +37,7 @@ def collection(tmp_path_factory: pytest.TempPathFactory, model_uri: str) -> Test
 
 @pytest.fixture(scope="session")
 def client(collection: TestCollection) -> Iterator[TestClient]:
-    settings = ServerSettings(index_uri=collection.index_uri, model_uri=collection.model_uri)
-    with TestClient(create_app(SearchService(settings, one_at_a_time)), base_url="http://localhost") as opened:
+    with TestClient(create_app(service_of(collection)), base_url="http://localhost") as opened:
         yield opened
 
 
@@ -60,9 +53,13 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site() -> Iterator[Site]:
-    with serving(24) as url, serving(0) as empty_url:
-        yield Site(url, empty_url, "genre:drone")
+def site(tmp_path_factory: pytest.TempPathFactory, model_uri: str) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    ids = [f"folder {number % 3}/{title[:6]} {number}" for number, title in enumerate(3 * TITLES)]
+    full = make_collection(folder / "full", model_uri, ids=ids, titles=3 * TITLES, seconds=12.0)
+    empty = make_collection(folder / "empty", model_uri, ids=[])
+    with serving(full) as url, serving(empty) as empty_url:
+        yield Site(url, empty_url, "genre:high")
 
 
 @pytest.fixture(scope="module")  # no longer: while it runs, no test of other files could run an event loop

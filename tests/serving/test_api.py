@@ -78,7 +78,7 @@ def test_a_sound_and_a_text_are_combined(client: TestClient, collection: TestCol
         (b"", 422, "the body of the request is empty"),
         (b"no audio at all", 422, "the sound cannot be decoded"),
         (flac(tone(440.0, 1.0))[:2000], 422, "the sound cannot be decoded"),
-        (b"x" * (MAX_UPLOAD_BYTES + 1), 413, "larger than 20 MiB"),
+        (b"x" * (MAX_UPLOAD_BYTES + 1), 413, "larger than 20 MB"),
     ],
 )
 def test_a_sound_that_cannot_be_used_is_refused(client: TestClient, content: bytes, status: int, reason: str) -> None:

@@ -1,0 +1,47 @@
+"""Applications of searches that run in this process, on a port of the loopback interface."""
+
+import socket
+import threading
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+
+import uvicorn
+
+from mulan.serving.app import create_app
+from mulan.serving.service import BatchedCall, Outcome, SearchRequest, SearchService
+from mulan.serving.settings import ServerSettings
+from tests.serving.collection import TestCollection
+
+_START_S = 60.0
+
+
+def one_at_a_time(function: Callable[[list[SearchRequest]], Awaitable[list[Outcome]]]) -> BatchedCall:
+    async def call(request: SearchRequest) -> Outcome:
+        (outcome,) = await function([request])
+        return outcome
+
+    return call
+
+
+def service_of(collection: TestCollection) -> SearchService:
+    settings = ServerSettings(index_uri=collection.index_uri, model_uri=collection.model_uri)
+    return SearchService(settings, one_at_a_time)
+
+
+@contextmanager
+def serving(collection: TestCollection) -> Iterator[str]:
+    """Serves a collection in a thread, and yields its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        server = uvicorn.Server(uvicorn.Config(create_app(service_of(collection)), log_level="warning"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        end = time.monotonic() + _START_S
+        while not server.started and time.monotonic() < end:
+            time.sleep(0.05)
+        assert server.started
+        yield f"http://127.0.0.1:{port}"
+        server.should_exit = True
+        thread.join(_START_S)
