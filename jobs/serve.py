@@ -5,6 +5,7 @@ Starts a Ray of its own, unless RAY_ADDRESS names a cluster, and serves until it
 
 import argparse
 import os
+import re
 import signal
 import socket
 
@@ -18,6 +19,8 @@ from mulan.serving.settings import ServerSettings
 from mulan.storage import filesystem
 
 TOKEN_VARIABLE = "MULAN_SEARCH_TOKEN"
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{8,}")
+"""A token that can be sent in a header as it is (RFC 6750 §2.1)."""
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 DEFAULT_PORT = 8000
 
@@ -93,12 +96,14 @@ def _settings(args: argparse.Namespace) -> ServerSettings:
     """Returns the settings of the server, after the index has been found."""
     index_uri = filesystem.absolute(arguments.checked("--index", args.index) or "")
     manifest = IndexManifest.read(index_uri)
-    is_local = args.host in LOOPBACK
+    is_local, token = args.host in LOOPBACK, os.environ.get(TOKEN_VARIABLE, "")
+    if token and not _TOKEN.fullmatch(token):
+        raise ServingRefused(f"{TOKEN_VARIABLE} must have at least 8 letters, digits, and characters of -._~+/=")
     return ServerSettings(
         index_uri=index_uri,
         model_uri=filesystem.absolute(arguments.checked("--model", args.model) or manifest.model.uri),
         use_gpu=args.use_gpu,
-        token=os.environ.get(TOKEN_VARIABLE, ""),
+        token=token,
         # a page of another host could otherwise make a browser on this machine search and hear the collection
         hosts=(*LOOPBACK, "[::1]", *map(str.lower, args.host_name)) if is_local or args.host_name else (),
     )
@@ -122,13 +127,9 @@ def _check_free(host: str, port: int) -> None:
 
 
 def _check_model(settings: ServerSettings) -> None:
-    """Checks that the model is that of the index, without loading it."""
-    from mulan.evaluation.encoders.digest import folder_sha256
-    from mulan.model.inference.files import open_model_folder
+    from mulan.search.model_folder import check_model_folder
 
-    with open_model_folder(settings.model_uri) as folder:
-        sha256 = folder_sha256(folder.path)
-    IndexManifest.read(settings.index_uri).check_model(sha256, settings.model_uri, settings.index_uri)
+    check_model_folder(settings.model_uri, IndexManifest.read(settings.index_uri), settings.index_uri)
 
 
 if __name__ == "__main__":

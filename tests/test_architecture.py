@@ -40,21 +40,22 @@ PACKAGES: dict[str, set[str]] = {
     "mulan.submission": _of_mulan("config private_ray storage"),
     "mulan.tracking": _of_mulan("config runs storage"),
     "mulan.monitoring": _of_mulan("config evaluation pages runs storage"),
-    "mulan.serving": _of_mulan("config data evaluation model pages search storage"),
+    "mulan.search": _of_mulan("collection config data evaluation model storage"),
+    "mulan.serving": _of_mulan("config data model pages search storage"),
     "mulan.launch": _of_mulan(
         "config data distributed evaluation instrumentation model monitoring private_ray runs storage tasks telemetry "
         "tracking training"
     ),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
-        "config data distributed evaluation launch model objectives preparation recipes runs storage tasks telemetry "
-        "tracking training"
+        "collection config data distributed evaluation launch model objectives preparation recipes runs search storage "
+        "tasks telemetry tracking training"
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
     "jobs": _of_mulan(
         "benchmarks collection config data debugging demo evaluation instrumentation launch monitoring preparation "
-        "recipes runs storage submission tracking"
+        "recipes runs search serving storage submission tracking"
     ),
     "tune": _of_mulan("config data evaluation launch pages private_ray recipes runs storage") | {"jobs"},
 }
@@ -65,6 +66,9 @@ KEPT_TO: dict[str, tuple[str, ...]] = {
     "ray.util.metrics": ("mulan/telemetry/publisher.py",),
     "ray.train": ("mulan/launch/", "mulan/private_ray/train.py"),
     "ray.tune": ("tune/",),
+    "ray.serve": ("mulan/serving/deployment.py",),
+    "fastapi": ("mulan/serving/",),
+    "lancedb": ("mulan/search/table.py",),
     "mlflow": ("mulan/tracking/mlflow_run.py",),
     "torch.utils.tensorboard": ("mulan/tracking/tensorboard_files.py",),
     "wandb": ("mulan/tracking/wandb_run.py",),
@@ -92,6 +96,8 @@ IMPORTED_LATE = {
     "jobs/export.py": "a refused job does not wait for the libraries of models",
     "jobs/prepare.py": "a refused job does not wait for Ray and the libraries of models",
     "jobs/runs.py": "only a comparison needs matplotlib",
+    "jobs/search.py": "a refused search does not wait for the libraries of models",
+    "jobs/serve.py": "a refused server does not wait for Ray and the libraries of models",
     "jobs/submit.py": "a refused submission does not wait for Ray, or need the client of Kubernetes",
     "jobs/train.py": "a refused job does not wait for the libraries of models",
     "jobs/train_text_filter.py": "a refused job does not wait for the libraries of models",

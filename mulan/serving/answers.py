@@ -8,7 +8,7 @@ from mulan.search.errors import UnknownRecording, UnusableQuery
 from mulan.search.index import Found
 from mulan.search.rows import IndexedRow
 from mulan.serving.audio import UnavailableAudio, UnsatisfiableRange
-from mulan.serving.schema import Collection, CollectionMap, Hit, Hits, ListedRecording, MapPoint, TagCount
+from mulan.serving.schema import Collection, CollectionMap, Hit, Hits, ListedRecording
 from mulan.serving.service import Answer, Opened
 from mulan.serving.uploads import UploadRefused
 
@@ -59,12 +59,11 @@ def collection_of(opened: Opened) -> Collection:
         windows=overview.windows,
         model=model.uri,
         model_sha256=model.sha256,
-        tags=[TagCount(tag=each.tag, recordings=each.recordings) for each in overview.tags],
+        tags=list(overview.tags),
         examples=list(overview.examples),
     )
 
 
 def map_of(opened: Opened) -> CollectionMap:
     """Returns the map of the collection."""
-    points = [MapPoint(**point.model_dump()) for point in opened.overview.map_points]
-    return CollectionMap(category=opened.overview.map_category, points=points)
+    return CollectionMap(category=opened.overview.map_category, points=list(opened.overview.map_points))

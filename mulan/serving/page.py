@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from mulan.pages.rendering import Filters, render
-from mulan.serving.schema import Collection, Fault, Hit, Hits, TagCount
+from mulan.search.overview import TagCount
+from mulan.serving.schema import Collection, Fault, Hit, Hits
 from mulan.serving.settings import MAX_UPLOAD_BYTES
 
 _BLANK = Hit(recording_id="", title="", artist="", duration_s=0, tags=[], waveform=[], audio="", score=0, start_s=0)
@@ -19,7 +20,7 @@ _BLANK = Hit(recording_id="", title="", artist="", duration_s=0, tags=[], wavefo
 
 
 @dataclass(frozen=True)
-class Query:
+class ShownQuery:
     """What is searched for, as the fields of the page's form state it."""
 
     texts: tuple[str, ...] = ()
@@ -41,7 +42,7 @@ class Query:
         return bool(self.texts or self.unwanted or self.like or self.sound)
 
 
-def render_page(collection: Collection, query: Query, outcome: Hits | Fault | None) -> str:
+def render_page(collection: Collection, query: ShownQuery, outcome: Hits | Fault | None) -> str:
     """Renders the page.
 
     Args:
@@ -60,12 +61,12 @@ def render_page(collection: Collection, query: Query, outcome: Hits | Fault | No
     )
 
 
-def render_results(collection: Collection, query: Query, outcome: Hits | Fault | None) -> str:
+def render_results(collection: Collection, query: ShownQuery, outcome: Hits | Fault | None) -> str:
     """Renders the part of the page that a search replaces; the arguments are those of :func:`render_page`."""
     return render("mulan.serving", "results.html", _FILTERS, **_values(collection, query, outcome))
 
 
-def _values(collection: Collection, query: Query, outcome: Hits | Fault | None) -> dict[str, Any]:
+def _values(collection: Collection, query: ShownQuery, outcome: Hits | Fault | None) -> dict[str, Any]:
     return {
         "collection": collection,
         "query": query,
@@ -75,10 +76,10 @@ def _values(collection: Collection, query: Query, outcome: Hits | Fault | None) 
     }
 
 
-def heading(query: Query) -> str:
+def heading(query: ShownQuery) -> str:
     """Returns what is searched for, in words; empty if nothing is.
 
-    >>> heading(Query(texts=("calm piano",), unwanted=("drums",), tags=("genre:jazz",)))
+    >>> heading(ShownQuery(texts=("calm piano",), unwanted=("drums",), tags=("genre:jazz",)))
     '“calm piano”, but not “drums”'
     """
     wanted = [f"“{text}”" for text in query.texts]
@@ -93,10 +94,10 @@ def heading(query: Query) -> str:
     return words or ("Recordings with chosen tags" if query.tags else "")
 
 
-def address(query: Query) -> str:
+def address(query: ShownQuery) -> str:
     """Returns the address of the page that shows a query, which is that of its form; a sound has none.
 
-    >>> address(Query(texts=("a & b",), tags=("genre:jazz",)))
+    >>> address(ShownQuery(texts=("a & b",), tags=("genre:jazz",)))
     '/?q=a+%26+b&tag=genre%3Ajazz'
     """
     fields = [
@@ -147,8 +148,8 @@ _FILTERS: Filters = {
     "label": _label,
     "text": _text,
     "count": lambda number: f"{number:,}",
-    "example": lambda text: address(Query(texts=(text,))),
-    "like": lambda query, hit: Query(like=hit.recording_id, tags=query.tags),
+    "example": lambda text: address(ShownQuery(texts=(text,))),
+    "like": lambda query, hit: ShownQuery(like=hit.recording_id, tags=query.tags),
     "unlike": lambda query: replace(query, like=""),
     "with_tag": lambda query, tag: replace(query, tags=tuple(dict.fromkeys([*query.tags, tag]))),
     "without_tag": lambda query, tag: replace(query, tags=tuple(each for each in query.tags if each != tag)),

@@ -12,8 +12,7 @@ from mulan.config.errors import MulanError
 from mulan.serving.answers import collection_of, hits_of, status_of
 from mulan.serving.api import service_of, with_sound
 from mulan.serving.api_page import render_api_page
-from mulan.serving.page import Query as ShownQuery
-from mulan.serving.page import render_page, render_results
+from mulan.serving.page import ShownQuery, render_page, render_results
 from mulan.serving.parameters import MAX_NAME, SearchParameters
 from mulan.serving.schema import Collection, Fault, Hits
 

@@ -4,6 +4,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
+from mulan.search.overview import MapPoint, TagCount
+
 
 class ListedRecording(BaseModel):
     """A recording of the collection."""
@@ -36,23 +38,6 @@ class Hits(BaseModel):
     """The result of a search."""
 
     hits: list[Hit] = Field(description="The recordings found, the best one first.")
-
-
-class TagCount(BaseModel):
-    """A tag and how frequent it is."""
-
-    tag: str = Field(description="The tag as `category:text`.")
-    recordings: int = Field(description="Number of recordings that have it.")
-
-
-class MapPoint(BaseModel):
-    """A recording on the map of the collection."""
-
-    recording_id: str = Field(description="Id of the recording.")
-    title: str = Field(description="Title, or else the id.")
-    x: float = Field(ge=0, le=1, description="Position from left to right.")
-    y: float = Field(ge=0, le=1, description="Position from top to bottom.")
-    group: str = Field(description="Group of recordings that it belongs to; empty for none.")
 
 
 class CollectionMap(BaseModel):

@@ -16,6 +16,7 @@ MAX_WAITING = 8
 """Number of sounds that a server process holds at once."""
 DECODE_TIMEOUT_S = 30.0
 """Maximum time in seconds in which a sound has to be decoded."""
+_COMMAND = (sys.executable, "-m", "mulan.serving.upload_decoding")
 
 
 class UploadRefused(MulanError, ValueError):
@@ -78,7 +79,7 @@ async def _received(body: AsyncIterator[bytes], stated_bytes: int | None) -> byt
 
 async def _decoded(content: bytes, sample_rate_hz: int, window_samples: int) -> np.ndarray:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "mulan.serving.upload_decoding", str(sample_rate_hz), str(window_samples),
+        *_COMMAND, str(sample_rate_hz), str(window_samples),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:

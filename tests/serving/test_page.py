@@ -7,8 +7,9 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from mulan.serving.page import Query, address, categories, clock, heading, render_page, render_results
-from mulan.serving.schema import Collection, Fault, Hit, Hits, TagCount
+from mulan.search.overview import TagCount
+from mulan.serving.page import ShownQuery, address, categories, clock, heading, render_page, render_results
+from mulan.serving.schema import Collection, Fault, Hit, Hits
 
 HOSTILE = "a/b c\"'</script><b onclick=x()>&\ud800<!-- 音"
 COLLECTION = Collection(
@@ -58,14 +59,14 @@ class Elements(HTMLParser):
 
 
 PAGES = {
-    "start": render_page(COLLECTION, Query(), None),
-    "hits": render_page(COLLECTION, Query(texts=("x",), tags=("genre:jazz",)), Hits(hits=[hit(), hit("two")])),
-    "nothing found": render_page(COLLECTION, Query(texts=("x",)), Hits(hits=[])),
-    "fault": render_page(COLLECTION, Query(texts=("x",)), Fault(detail="The server is busy: try again.")),
-    "empty": render_page(EMPTY, Query(), None),
+    "start": render_page(COLLECTION, ShownQuery(), None),
+    "hits": render_page(COLLECTION, ShownQuery(texts=("x",), tags=("genre:jazz",)), Hits(hits=[hit(), hit("two")])),
+    "nothing found": render_page(COLLECTION, ShownQuery(texts=("x",)), Hits(hits=[])),
+    "fault": render_page(COLLECTION, ShownQuery(texts=("x",)), Fault(detail="The server is busy: try again.")),
+    "empty": render_page(EMPTY, ShownQuery(), None),
     "hostile": render_page(
         COLLECTION,
-        Query((HOSTILE, HOSTILE), (HOSTILE,), HOSTILE, HOSTILE, (HOSTILE, "genre:jazz"), HOSTILE),
+        ShownQuery((HOSTILE, HOSTILE), (HOSTILE,), HOSTILE, HOSTILE, (HOSTILE, "genre:jazz"), HOSTILE),
         Hits(hits=[hit(HOSTILE, title=HOSTILE, artist=HOSTILE, tags=[HOSTILE], audio=f"/audio/{HOSTILE}")]),
     ),
 }
@@ -120,12 +121,12 @@ def test_what_comes_from_outside_is_escaped() -> None:
 def test_links_contain_ids_and_tags_as_they_are() -> None:
     odd = "a/b c\"'&+%23#音"
     found = Hits(hits=[hit(odd, tags=[f"mood:{odd}"])])
-    links = [each["href"] for each in Elements(render_results(COLLECTION, Query(texts=(odd,)), found)).of("a")]
+    links = [each["href"] for each in Elements(render_results(COLLECTION, ShownQuery(texts=(odd,)), found)).of("a")]
     assert [parse_qs(urlsplit(link).query) for link in links] == [{"q": [odd], "tag": [f"mood:{odd}"]}, {"like": [odd]}]
 
 
 def test_the_form_carries_the_query_without_scripts() -> None:
-    query = Query(("piano", "rain"), ("drums",), "some id", "Title", ("mood:calm", "rare:tag"))
+    query = ShownQuery(("piano", "rain"), ("drums",), "some id", "Title", ("mood:calm", "rare:tag"))
     sent = Elements(render_page(COLLECTION, query, Hits(hits=[]))).fields()
     assert sent == [
         *(("q", "piano"), ("q", "rain"), ("not", "drums"), ("like", "some id")),
@@ -134,7 +135,7 @@ def test_the_form_carries_the_query_without_scripts() -> None:
 
 
 def test_hits_are_heard_from_their_best_moment_without_scripts() -> None:
-    elements = Elements(render_results(COLLECTION, Query(texts=("x",)), Hits(hits=[hit()])))
+    elements = Elements(render_results(COLLECTION, ShownQuery(texts=("x",)), Hits(hits=[hit()])))
     (audio,) = elements.of("audio")
     assert (audio["src"], audio["preload"], "controls" in audio) == ("/audio/one#t=12.5", "none", True)
     (item,) = [each for each in elements.of("li") if each["class"] == "hit"]
@@ -143,18 +144,18 @@ def test_hits_are_heard_from_their_best_moment_without_scripts() -> None:
 
 
 def test_recordings_chosen_by_tags_alone_have_no_similarity() -> None:
-    page = render_results(COLLECTION, Query(tags=("genre:jazz",)), Hits(hits=[hit(), hit("two")]))
+    page = render_results(COLLECTION, ShownQuery(tags=("genre:jazz",)), Hits(hits=[hit(), hit("two")]))
     assert "2 recordings<" in page and "similarity" not in page and "best" not in page
 
 
 def test_without_windows_there_is_no_best_moment() -> None:
     plain = COLLECTION.model_validate(COLLECTION.model_dump() | {"windows": 0})
-    page = render_page(plain, Query(texts=("x",)), Hits(hits=[hit(start_s=0)]))
+    page = render_page(plain, ShownQuery(texts=("x",)), Hits(hits=[hit(start_s=0)]))
     assert "best at" not in page and "data-moment" not in page and "moments" not in page
 
 
 def test_chosen_tags_and_the_recording_searched_by_can_be_removed() -> None:
-    query = Query(like="one", like_title="First", tags=("genre:jazz", "mood:calm"))
+    query = ShownQuery(like="one", like_title="First", tags=("genre:jazz", "mood:calm"))
     elements = Elements(render_results(COLLECTION, query, Hits(hits=[])))
     assert [(each["href"], each["aria-label"]) for each in elements.of("a")] == [
         ("/?tag=genre%3Ajazz&tag=mood%3Acalm", "Remove: like First"),
@@ -180,22 +181,22 @@ def test_an_empty_collection_has_nothing_to_operate() -> None:
 @pytest.mark.parametrize(
     ("query", "words"),
     [
-        (Query(), ""),
-        (Query(texts=("静かなピアノ",)), "“静かなピアノ”"),
-        (Query(texts=("a", "b"), unwanted=("c", "d")), "“a” and “b”, but not “c” or “d”"),
-        (Query(like="7"), "More like “7”"),
-        (Query(texts=("a",), like="7", like_title="Seven"), "“a” and like “Seven”"),
-        (Query(sound="x.wav"), "Like the sound “x.wav”"),
-        (Query(unwanted=("c",)), "Not “c”"),
-        (Query(tags=("genre:jazz",)), "Recordings with chosen tags"),
+        (ShownQuery(), ""),
+        (ShownQuery(texts=("静かなピアノ",)), "“静かなピアノ”"),
+        (ShownQuery(texts=("a", "b"), unwanted=("c", "d")), "“a” and “b”, but not “c” or “d”"),
+        (ShownQuery(like="7"), "More like “7”"),
+        (ShownQuery(texts=("a",), like="7", like_title="Seven"), "“a” and like “Seven”"),
+        (ShownQuery(sound="x.wav"), "Like the sound “x.wav”"),
+        (ShownQuery(unwanted=("c",)), "Not “c”"),
+        (ShownQuery(tags=("genre:jazz",)), "Recordings with chosen tags"),
     ],
 )
-def test_the_heading_says_what_is_searched_for(query: Query, words: str) -> None:
+def test_the_heading_says_what_is_searched_for(query: ShownQuery, words: str) -> None:
     assert heading(query) == words
 
 
 def test_a_query_in_japanese_is_shown_and_can_be_sent_again() -> None:
-    query = Query(texts=("静かなピアノ",))
+    query = ShownQuery(texts=("静かなピアノ",))
     page = render_page(COLLECTION, query, Hits(hits=[hit(title="高い音")]))
     assert "<title>“静かなピアノ” \N{EN DASH} Music search</title>" in page and "高い音" in page
     assert parse_qs(urlsplit(address(query)).query) == {"q": ["静かなピアノ"]}

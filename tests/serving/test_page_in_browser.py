@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from mulan.serving.page import Query, render_results
+from mulan.serving.page import ShownQuery, render_results
 from mulan.serving.schema import Collection, Fault
 from mulan.serving.settings import MAX_UPLOAD_BYTES
 from tests.serving.conftest import Opening, Site
@@ -37,7 +37,7 @@ def hits(page: Page) -> list[str]:
 def fulfil_busy(route: Route) -> None:
     known = Collection(recordings=1, windows=0, model="", model_sha256="", tags=[], examples=[])
     fault = Fault(detail="Too many searches at once: try again in a moment.")
-    route.fulfill(status=503, content_type="text/html", body=render_results(known, Query(texts=("x",)), fault))
+    route.fulfill(status=503, content_type="text/html", body=render_results(known, ShownQuery(texts=("x",)), fault))
 
 
 def test_a_text_finds_recordings(page: Page) -> None:
