@@ -46,8 +46,8 @@ PACKAGES: dict[str, set[str]] = {
     ),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
-        "config data distributed evaluation launch model objectives preparation recipes runs storage tasks telemetry "
-        "tracking training"
+        "collection config data distributed evaluation launch model objectives preparation recipes runs storage tasks "
+        "telemetry tracking training"
     )
     | {"mulan"},
     "mulan": _of_mulan("model"),
