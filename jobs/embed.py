@@ -15,6 +15,7 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.joining import join_to_evaluate
 from jobs.progress import FoundProgress, RecordingsProgress
+from mulan.collection.part import DTYPES, RECORDINGS_PER_PART
 from mulan.config.errors import ErrorCollection, MulanError
 from mulan.config.sections import ScaleConfig
 from mulan.launch.cluster import started_ray
@@ -22,10 +23,9 @@ from mulan.preparation.request import load_settings
 from mulan.storage import filesystem
 
 if TYPE_CHECKING:
-    from mulan.collection.plan import Plan, Settings
-    from mulan.collection.recordings import Collection
+    from mulan.collection.plan import EmbeddingPlan, Settings
+    from mulan.collection.recordings import AudioCollection
 
-RECORDINGS_PER_PART = 256
 MAX_SKIPPED_SHARE = 0.01
 _NAMED, _NAMED_IN_DRY_RUN = 5, 20
 
@@ -54,24 +54,11 @@ def parsed_arguments() -> argparse.Namespace:
     parser.add_argument("--windows", action="store_true", help="also write the vector and the start of each window")
     parser.add_argument(
         "--dtype",
-        choices=["float32", "float16"],
-        default="float32",
+        choices=DTYPES,
+        default=DTYPES[0],
         help="type of the numbers of vectors (default: %(default)s)",
     )
-    parser.add_argument("--use-gpu", action="store_true", help="embed on GPUs, one for each actor, and decode on CPUs")
-    parser.add_argument(
-        "--min-actors",
-        metavar="N",
-        type=arguments.positive,
-        default=1,
-        help="minimum number of actors that embed (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-actors",
-        metavar="N",
-        type=arguments.positive,
-        help="maximum number of actors that embed (default: what the cluster offers)",
-    )
+    _add_actors(parser)
     parser.add_argument(
         "--max-skipped-share",
         metavar="SHARE",
@@ -98,13 +85,29 @@ def parsed_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def _add_actors(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--use-gpu", action="store_true", help="embed on GPUs, one for each actor, and decode on CPUs")
+    parser.add_argument(
+        "--min-actors",
+        metavar="N",
+        type=arguments.positive,
+        default=1,
+        help="minimum number of actors that embed (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max-actors",
+        metavar="N",
+        type=arguments.positive,
+        help="maximum number of actors that embed (default: what the cluster offers)",
+    )
+
+
 def main() -> None:
     args = parsed_arguments()
     collection, settings, plan = _requested(args)
     info = settings.info
-    print_lines(
-        [f"model   {info.name}: vectors of {info.dim} numbers, {info.window_samples / info.sample_rate_hz:g} s"]
-    )
+    window_s = info.window_samples / info.sample_rate_hz
+    print_lines([f"model   {info.name}: vectors of {info.dim} numbers, windows of {window_s:g} s"])
     print_lines(_collection_lines(collection, _NAMED_IN_DRY_RUN if args.dry_run else _NAMED))
     missing = sum(len(part.recordings) for part in plan.missing)
     print_lines([f"parts   {len(plan.missing)} of {len(plan.parts)} are missing, with {missing} recordings"])
@@ -115,7 +118,7 @@ def main() -> None:
     print_lines([f"next    python -m jobs.index --embeddings {shlex.quote(plan.folder_uri)} --out FOLDER"])
 
 
-def _requested(args: argparse.Namespace) -> "tuple[Collection, Settings, Plan]":
+def _requested(args: argparse.Namespace) -> "tuple[AudioCollection, Settings, EmbeddingPlan]":
     """Returns what is embedded, after all checks that need no cluster."""
     errors = ErrorCollection()
     for flag, uri in (("--data", args.data), ("--out", args.out)):
@@ -146,7 +149,9 @@ def _requested(args: argparse.Namespace) -> "tuple[Collection, Settings, Plan]":
     return collection, settings, plan
 
 
-def _embed(args: argparse.Namespace, collection: "Collection", settings: "Settings", plan: "Plan") -> None:
+def _embed(
+    args: argparse.Namespace, collection: "AudioCollection", settings: "Settings", plan: "EmbeddingPlan"
+) -> None:
     if plan.missing:
         join_to_evaluate(ScaleConfig(workers=1, use_gpu=args.use_gpu))
     from mulan.collection.embedding import embed_missing, finish, result_lines
@@ -178,7 +183,7 @@ def _embed(args: argparse.Namespace, collection: "Collection", settings: "Settin
     print_lines(result_lines(manifest, plan))
 
 
-def _collection_lines(collection: "Collection", shown: int) -> Iterable[str]:
+def _collection_lines(collection: "AudioCollection", shown: int) -> Iterable[str]:
     from mulan.collection.recordings import shown_faults
 
     yield f"source  {collection.name}: {len(collection.recordings)} recordings"

@@ -5,6 +5,7 @@ are given, minus the mean similarity to those that are not wanted.
 """
 
 import argparse
+import difflib
 import json
 import math
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from jobs.arguments import CONSOLE
 from mulan.config.errors import MulanError
 from mulan.data.corpus.metadata import split_tag
 from mulan.data.errors import one_line
+from mulan.search.overview import Overview
 from mulan.search.query import MAX_HITS, Filter, Query, combined
 
 if TYPE_CHECKING:
@@ -41,7 +43,7 @@ def main() -> None:
     elif found:
         CONSOLE.print(_table(found))
     else:
-        CONSOLE.print("no recordings match the conditions", soft_wrap=True)
+        CONSOLE.print(f"no recordings match the conditions{_unknown_tags(args)}", soft_wrap=True)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -102,6 +104,15 @@ def _vector(args: argparse.Namespace, index: "SearchIndex") -> np.ndarray:
         wanted += [*model.of_texts(args.texts), *map(model.of_sound, args.sounds)]
         unwanted = [*model.of_texts(args.unwanted)]
     return combined(wanted, unwanted)
+
+
+def _unknown_tags(args: argparse.Namespace) -> str:
+    """Returns which of the tags no recording seems to have, with similar ones, as the end of a message."""
+    known = [each.tag for each in Overview.read(args.index).tags]
+    unknown = [tag for tag in args.tags if tag not in known]
+    similar = {tag: difflib.get_close_matches(tag, known, n=3) for tag in unknown}
+    named = [f"no recording has the tag {tag}: {', '.join(found)}?" for tag, found in similar.items() if found]
+    return "".join(f"; {each}" for each in named)
 
 
 def _hit(found: "Found") -> dict[str, Any]:

@@ -71,6 +71,7 @@ GROUPS = {
         (
             "cluster/",
             "jobs/",
+            "mulan/collection/",
             "mulan/debugging/",
             "mulan/launch/",
             "mulan/monitoring/",

@@ -38,6 +38,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["--recipe", "demo", "--task", "tags", *NO_CORPUS],
         ["--recipe", "m_ast", "--task", "tags", *NO_CORPUS],
     ],
+    "jobs.embed": [["--help"], ["--model", "m", "--data", "nowhere://d", "--out", "/nowhere"]],
     "jobs.evaluate": [["--help"], NO_RUN],
     "jobs.export": [["--help"], NO_RUN],
     "jobs.bench": [

@@ -1,13 +1,14 @@
 """A process that embeds a corpus, and prints the recordings per second.
 
 ``python -m mulan.benchmarks.embedding_process job CORPUS MODEL`` embeds it with the pipeline of evaluations, on a local
-Ray. With ``bare`` instead of ``job``, as many processes as the job has actors call the model in a loop, on windows that
-they have decoded before. With ``loop`` they read and decode the recordings in that loop, which an evaluation cannot do
-without.
+Ray. With ``collection`` instead of ``job``, it is the pipeline of ``jobs.embed``, which also writes the vectors. With
+``bare``, as many processes as the job has actors call the model in a loop, on windows that they have decoded before.
+With ``loop`` they read and decode the recordings in that loop, which an evaluation cannot do without.
 """
 
 import multiprocessing
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -16,14 +17,19 @@ from multiprocessing.synchronize import Barrier
 import numpy as np
 import torch
 
+from mulan.collection.embedding import embed_missing
+from mulan.collection.part import RECORDINGS_PER_PART
+from mulan.collection.plan import Settings, plan_parts
+from mulan.collection.recordings import open_collection
 from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.index import Corpus
 from mulan.evaluation.embedding.indexed import indexed_recordings
-from mulan.evaluation.embedding.pipeline import embed_corpus
+from mulan.evaluation.embedding.pipeline import Actors, embed_corpus
 from mulan.evaluation.embedding.windows import CorpusPart, WindowBatch, Windowing, read_windows
 from mulan.evaluation.encoders.registry import open_encoder
 from mulan.launch.cluster import connect, local_resources
 from mulan.model.inference.passes import WINDOWS_AT_ONCE
+from mulan.preparation.settings import PreparationConfig
 
 SPLIT = "train"
 _WARM_SHARE = 1 / 3
@@ -43,6 +49,24 @@ def rate_of_job(corpus_uri: str, model_uri: str) -> float:
         [CorpusPart(SPLIT)],
         on_progress=lambda done, total: times.append((time.monotonic(), done)),
     )
+    return steady_rate(times)
+
+
+def rate_of_collection(corpus_uri: str, model_uri: str) -> float:
+    """Returns the recordings per second of the pipeline of ``jobs.embed`` after its start, with windows."""
+    connect(ScaleConfig())
+    times: list[tuple[float, int]] = []
+    settings = Settings(open_encoder(model_uri, device="cpu").info, windows=True)
+    collection = open_collection(corpus_uri, PreparationConfig())
+    with tempfile.TemporaryDirectory() as folder:
+        embed_missing(
+            collection,
+            plan_parts(collection, settings, folder, recordings_per_part=RECORDINGS_PER_PART),
+            settings,
+            partial(open_encoder, model_uri),
+            actors=Actors(),
+            on_progress=lambda done, total: times.append((time.monotonic(), done)),
+        )
     return steady_rate(times)
 
 
@@ -104,6 +128,7 @@ def _embed_share(corpus_uri: str, model_uri: str, processes: int, decodes: bool,
 if __name__ == "__main__":
     ways: dict[str, Callable[[str, str], float]] = {
         "job": rate_of_job,
+        "collection": rate_of_collection,
         "bare": partial(rate_of_model, decodes=False),
         "loop": partial(rate_of_model, decodes=True),
     }

@@ -19,9 +19,9 @@ from mulan.collection.embeddings import (
     write_manifest,
     write_skipped,
 )
-from mulan.collection.plan import Plan, PlannedPart, Settings, write_finished
+from mulan.collection.plan import EmbeddingPlan, PlannedPart, Settings, write_finished
 from mulan.collection.reading import CollectionReading, ReadAudio
-from mulan.collection.recordings import Collection, CollectionRecording
+from mulan.collection.recordings import AudioCollection, CollectionRecording
 from mulan.data.errors import MAX_FAULTS, BadRecording, TooManySkippedRecordings
 from mulan.evaluation.embedding.collected import CollectedVectors
 from mulan.evaluation.embedding.indexed import in_blocks
@@ -39,8 +39,8 @@ OnProgress = Callable[[int, int], None]
 
 
 def embed_missing(
-    collection: Collection,
-    plan: Plan,
+    collection: AudioCollection,
+    plan: EmbeddingPlan,
     settings: Settings,
     open_encoder: EncoderOpening,
     *,
@@ -102,7 +102,7 @@ def to_embed(part: PlannedPart, settings: Settings, *, use_gpu: bool) -> Embedde
     )
 
 
-def _write(part: PlannedPart, vectors: CollectedVectors, plan: Plan, settings: Settings) -> None:
+def _write(part: PlannedPart, vectors: CollectedVectors, plan: EmbeddingPlan, settings: Settings) -> None:
     kept = [(part.recordings[position], labels) for position, labels in vectors.finished.items()]
     table = part_table(_columns(kept, vectors, settings), settings.schema)
     skipped = [_skipped(part.recordings[position], error) for position, error in vectors.skipped.items()]
@@ -138,7 +138,7 @@ def _skipped(recording: CollectionRecording, error: BadRecording) -> dict[str, s
 
 
 def finish(
-    collection: Collection, plan: Plan, settings: Settings, encoder: str, *, max_skipped_share: float
+    collection: AudioCollection, plan: EmbeddingPlan, settings: Settings, encoder: str, *, max_skipped_share: float
 ) -> Manifest:
     """Writes ``skipped.parquet`` and ``embeddings.json``, and removes parts of other recordings or settings.
 
@@ -223,7 +223,7 @@ def check_skipped(
     )
 
 
-def result_lines(manifest: Manifest, plan: Plan) -> Iterator[str]:
+def result_lines(manifest: Manifest, plan: EmbeddingPlan) -> Iterator[str]:
     """Yields the lines that tell a user what a collection has become."""
     for reason, count in manifest.skipped.items():
         yield f"skipped  {reason}: {count}"

@@ -105,7 +105,7 @@ def write_manifest(folder_uri: str, manifest: Manifest, skipped: Sequence[Mappin
 
 
 @dataclass(frozen=True)
-class Embeddings:
+class CollectionEmbeddings:
     """The finished vectors of a collection."""
 
     uri: str
@@ -114,7 +114,7 @@ class Embeddings:
     """What the folder contains."""
 
     @classmethod
-    def open(cls, uri: str) -> "Embeddings":
+    def open(cls, uri: str) -> "CollectionEmbeddings":
         """Reads ``URI/embeddings.json``, and checks that all parts are there; their content is checked as it is read.
 
         Raises:
@@ -189,6 +189,10 @@ class Embeddings:
                 yield batch
         if count != self.count:
             raise EmbeddingsError(f"{self.uri} has {count} recordings and states {self.count}; {AGAIN}")
+
+
+Embeddings = CollectionEmbeddings
+"""The same class, by a name that is unique in this package alone."""
 
 
 def _unfinished(uri: str, names: Sequence[str]) -> EmbeddingsError:

@@ -21,6 +21,9 @@ Dtype = Literal["float32", "float16"]
 DTYPES: tuple[Dtype, ...] = ("float32", "float16")
 """Types of the numbers of vectors."""
 
+RECORDINGS_PER_PART = 256
+"""Number of recordings of a part on average, unless another one is given."""
+
 _ROWS_AT_ONCE = 256
 
 MAKE_AGAIN = "repeat jobs.embed, which makes again what is missing"

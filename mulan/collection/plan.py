@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulan.collection.part import PART_NAME, Dtype, part_name, part_schema, write_part
-from mulan.collection.recordings import Collection, CollectionRecording
+from mulan.collection.recordings import AudioCollection, CollectionRecording
 from mulan.config.errors import MulanError
 from mulan.data.corpus.index import Location
 from mulan.evaluation.embedding.collected import UNREAD
@@ -81,7 +81,7 @@ class FinishedPart:
 
 
 @dataclass(frozen=True)
-class Plan:
+class EmbeddingPlan:
     """The parts of a collection in a folder."""
 
     folder_uri: str
@@ -99,7 +99,9 @@ class Plan:
         return [part for part in self.parts if part.name not in self.finished]
 
 
-def plan_parts(collection: Collection, settings: Settings, folder_uri: str, *, recordings_per_part: int) -> Plan:
+def plan_parts(
+    collection: AudioCollection, settings: Settings, folder_uri: str, *, recordings_per_part: int
+) -> EmbeddingPlan:
     """Divides a collection into parts, and looks up which of them are there.
 
     Args:
@@ -122,7 +124,7 @@ def plan_parts(collection: Collection, settings: Settings, folder_uri: str, *, r
     with ThreadPoolExecutor(_READERS) as pool:
         found = dict(zip(wanted, pool.map(lambda name: read_finished(folder_uri, name), wanted), strict=True))
     finished = {name: each for name, each in found.items() if each is not None and each.is_lasting}
-    return Plan(folder_uri, parts, finished, sorted(existing - {part.name for part in parts}))
+    return EmbeddingPlan(folder_uri, parts, finished, sorted(existing - {part.name for part in parts}))
 
 
 def _name(recordings: Sequence[CollectionRecording], settings: Settings) -> str:

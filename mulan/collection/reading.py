@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mulan.collection.recordings import CollectionRecording, extension_of
-from mulan.collection.waveform import Waveform
+from mulan.collection.waveform import WaveformPicture
 from mulan.data.audio.windows import opened_windows
 from mulan.data.corpus.index import Location
 from mulan.data.corpus.records import Fragment, read_fragments
@@ -57,7 +57,7 @@ class ReadAudio:
 
 @dataclass(frozen=True)
 class CollectionReading:
-    """How recordings of a collection become windows, as of :class:`mulan.evaluation.embedding.windows.Reading`."""
+    """How recordings of a collection become windows; see :class:`mulan.evaluation.embedding.windows.WindowReading`."""
 
     sample_rate_hz: int
     """Sample rate of the windows."""
@@ -154,7 +154,7 @@ class _OpenedAudio:
             start_s=self.recording.start_s,
             end_s=self.recording.end_s,
         )
-        waveform = Waveform(opened.samples)
+        waveform = WaveformPicture(opened.samples)
         for start, window in zip(opened.starts.tolist(), opened.windows, strict=True):
             waveform.add(start, window[: opened.samples - start])
             yield window

@@ -52,7 +52,7 @@ class CollectionRecording:
 
 
 @dataclass(frozen=True)
-class Collection:
+class AudioCollection:
     """What is to be embedded."""
 
     name: str
@@ -65,7 +65,7 @@ class Collection:
 
 def open_collection(
     uri: str, config: PreparationConfig, *, on_found: OnFound = lambda found, source: None
-) -> Collection:
+) -> AudioCollection:
     """Finds the recordings of a collection. All of them are in memory, with their tags and locations.
 
     Args:
@@ -93,10 +93,10 @@ def open_collection(
         counts = ", ".join(f"{reason}: {count}" for reason, count in faults.counts.most_common())
         details = [detail for named_faults in faults.named.values() for detail in named_faults]
         raise SourceError(name, [f"none of its recordings can be used ({counts or 'there are none'})", *details])
-    return Collection(name, sorted(recordings, key=lambda each: each.recording_id), faults)
+    return AudioCollection(name, sorted(recordings, key=lambda each: each.recording_id), faults)
 
 
-def _of_corpus(corpus: Corpus) -> Collection:
+def _of_corpus(corpus: Corpus) -> AudioCollection:
     columns = corpus.table.select(["recording_id", "tags", "duration_s"]).to_pydict()
     locations = corpus.locations(range(corpus.table.num_rows))
     versions = _versions(corpus.uri, {location.uri for location in locations})
@@ -111,7 +111,7 @@ def _of_corpus(corpus: Corpus) -> Collection:
         for recording_id, tags, duration_s, location in zip(*columns.values(), locations, strict=True)
     ]
     found = Faults(found=len(recordings))
-    return Collection(f"corpus={corpus.uri}", sorted(recordings, key=lambda each: each.recording_id), found)
+    return AudioCollection(f"corpus={corpus.uri}", sorted(recordings, key=lambda each: each.recording_id), found)
 
 
 def _versions(folder_uri: str, uris: Iterable[str]) -> dict[str, str]:

@@ -7,14 +7,14 @@ from mulan.collection.part import WAVEFORM_BYTES
 _FULL_SCALE = 32_767
 
 
-class Waveform:
+class WaveformPicture:
     """The largest magnitudes of the samples in equal parts of a recording.
 
     Part k of 200 are the samples from ``k * samples // 200`` to before ``(k + 1) * samples // 200``, and at least one:
     those of a recording of fewer than 200 samples repeat.
 
     Example:
-        >>> waveform = Waveform(4)
+        >>> waveform = WaveformPicture(4)
         >>> waveform.add(0, np.array([0, -32768], np.int16))
         >>> waveform.add(2, np.array([16384, 257], np.int16))
         >>> [waveform.content[k] for k in (0, 50, 100, 150)]

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mulan.collection.embeddings import (
+    CollectionEmbeddings,
     Dtype,
     EmbeddingModel,
-    Embeddings,
     EmbeddingsError,
     Manifest,
     part_name,
@@ -73,7 +73,7 @@ def write(folder: Path, *, dtype: Dtype = "float32", windows: bool = True, **cha
 @pytest.mark.parametrize("windows", [True, False])
 def test_rows_are_read_as_they_were_written(tmp_path: Path, dtype: Dtype, windows: bool) -> None:
     parts = write(tmp_path, dtype=dtype, windows=windows)
-    found = Embeddings.open(str(tmp_path))
+    found = CollectionEmbeddings.open(str(tmp_path))
     assert (found.model, found.dtype, found.has_windows, found.count) == (model(), dtype, windows, 600)
     table = pa.Table.from_batches(found.batches(), found.schema)
     for name in table.column_names:
@@ -97,7 +97,7 @@ def test_skipped_recordings_are_named(tmp_path: Path) -> None:
 
 def refusal(folder: Path) -> str:
     with pytest.raises(EmbeddingsError) as caught:
-        list(Embeddings.open(str(folder)).batches())
+        list(CollectionEmbeddings.open(str(folder)).batches())
     return str(caught.value)
 
 
@@ -193,4 +193,4 @@ def test_a_part_may_be_empty(tmp_path: Path) -> None:
         str(tmp_path),
         Manifest(model=model(), dtype="float32", windows=True, recordings=0, parts=("part-00.parquet",), skipped={}),
     )
-    assert list(Embeddings.open(str(tmp_path)).batches()) == []
+    assert list(CollectionEmbeddings.open(str(tmp_path)).batches()) == []

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from mulan.collection.part import part_table
-from mulan.collection.plan import Plan, Settings, plan_parts, read_finished, write_finished
-from mulan.collection.recordings import Collection, CollectionRecording
+from mulan.collection.plan import EmbeddingPlan, Settings, plan_parts, read_finished, write_finished
+from mulan.collection.recordings import AudioCollection, CollectionRecording
 from mulan.preparation.faults import Faults
 from mulan.preparation.found import AudioLocation
 from tests.collection.test_part import DIM, columns
@@ -18,7 +18,7 @@ SETTINGS = Settings(replace(INFO, dim=DIM))
 SKIPPED = {"recording_id": "bad", "uri": "/bad", "reason": "damaged audio", "detail": "why"}
 
 
-def collection(count: int = 200, **changes: str) -> Collection:
+def collection(count: int = 200, **changes: str) -> AudioCollection:
     recordings = [
         CollectionRecording(
             recording_id=f"r{number:04d}", place=AudioLocation(uri=f"/{number}", version="1-1"), version="1-1"
@@ -27,10 +27,10 @@ def collection(count: int = 200, **changes: str) -> Collection:
     ]
     if changes:
         recordings[100] = replace(recordings[100], **changes)
-    return Collection("folder=/", recordings, Faults())
+    return AudioCollection("folder=/", recordings, Faults())
 
 
-def planned(folder: Path, found: Collection, settings: Settings = SETTINGS) -> Plan:
+def planned(folder: Path, found: AudioCollection, settings: Settings = SETTINGS) -> EmbeddingPlan:
     return plan_parts(found, settings, str(folder), recordings_per_part=16)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mulan.collection.waveform import Waveform
+from mulan.collection.waveform import WaveformPicture
 from mulan.data.audio.windows import evenly_spaced_windows
 
 
@@ -23,7 +23,7 @@ def test_any_windows_give_the_picture_of_the_whole(count: int, window: int) -> N
     generator = np.random.default_rng(count)
     samples = (generator.integers(-32768, 32768, count) * generator.random(count)).astype(np.int16)
     samples[0] = -32768
-    waveform = Waveform(count)
+    waveform = WaveformPicture(count)
     for start in evenly_spaced_windows(count, window).tolist():
         waveform.add(start, samples[start : start + window])
     assert list(waveform.content) == naive(samples)

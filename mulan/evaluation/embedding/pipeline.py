@@ -25,7 +25,7 @@ from mulan.evaluation.embedding.collected import CollectedVectors, CorpusEmbeddi
 from mulan.evaluation.embedding.indexed import in_blocks, indexed_recordings
 from mulan.evaluation.embedding.labels import OnProgress, no_progress
 from mulan.evaluation.embedding.local import BATCHES_PER_BLOCK
-from mulan.evaluation.embedding.windows import CorpusPart, Reading, WindowBatch, Windowing, read_windows
+from mulan.evaluation.embedding.windows import CorpusPart, WindowBatch, Windowing, WindowReading, read_windows
 from mulan.evaluation.encoders.encoder import Encoder, EncoderInfo
 from mulan.evaluation.errors import EmbeddingFailed
 from mulan.model.inference.passes import windows_of_a_pass
@@ -53,7 +53,7 @@ class EncoderOpening(Protocol):
 class EmbeddedPart:
     """Recordings whose vectors are yielded together."""
 
-    reading: Reading
+    reading: WindowReading
     """How they are read."""
     blocks: Sequence[Sequence[Any]]
     """The recordings, in blocks that an actor embeds at once; those that ``reading`` opens have positions from 0 on."""
@@ -219,7 +219,7 @@ class _Work:
 
     number: int
     """Number of the part."""
-    reading: Reading
+    reading: WindowReading
     """How recordings become windows."""
     block: Sequence[Any]
     """The recordings."""

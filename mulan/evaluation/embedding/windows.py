@@ -73,7 +73,7 @@ class OpenRecording(Protocol):
         """Returns what is known of the recording, after all windows were taken; it is picklable."""
 
 
-class Reading(Protocol):
+class WindowReading(Protocol):
     """How recordings are read and become windows; it must be picklable."""
 
     @property
@@ -206,7 +206,7 @@ class _Pending:
         return batch
 
 
-def read_windows(recordings: Sequence[Any], reading: Reading, *, at_once: int) -> Iterator[WindowBatch]:
+def read_windows(recordings: Sequence[Any], reading: WindowReading, *, at_once: int) -> Iterator[WindowBatch]:
     """Reads and decodes recordings. At most ``at_once`` windows are in memory, and the encoded recordings.
 
     Args:
