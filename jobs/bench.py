@@ -1,7 +1,7 @@
 """Benchmark mulan: python -m jobs.bench KIND
 
 Kinds: loss, step, sums, metrics, data, decode, checkpoint, start, adoption, variants, preparation, retrieval,
-embedding.
+embedding, search.
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
 """
@@ -300,6 +300,27 @@ def _embedding(args: argparse.Namespace, progress: Progress) -> "Report":
     return bench_embedding(rounds=args.rounds, recordings=args.recordings, progress=progress)
 
 
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    for name, default, what in (
+        ("recordings", 100_000, "recordings that the server searches"),
+        ("requests", 10_000, "searches that are sent to it; 0 for no server"),
+        ("clients", 16, "clients that send them"),
+        ("vectors", 10_000_000, "vectors in the approximate indices; 0 for none"),
+    ):
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} (default: %(default)s)")
+    parser.add_argument(
+        "--stores", nargs="+", default=["lancedb", "faiss", "faiss_refined"], metavar="STORE",
+        help="also usearch and hnswlib (default: lancedb faiss faiss_refined)",
+    )  # fmt: skip
+
+
+def _search(args: argparse.Namespace, progress: Progress) -> "Report":
+    from mulan.benchmarks.search import bench_search
+
+    names = ("recordings", "requests", "clients", "vectors", "stores")
+    return bench_search(**{name: getattr(args, name) for name in names}, progress=progress)
+
+
 RECIPES = {
     "step": _recipe_to_step,
     "sums": _recipe_to_step,
@@ -325,6 +346,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "preparation": (_add_preparation, _preparation),
     "retrieval": (_add_retrieval, _retrieval),
     "embedding": (_add_embedding, _embedding),
+    "search": (_add_search, _search),
 }
 """The functions that add the arguments of each kind of benchmark, and that run it, importing its libraries."""
 

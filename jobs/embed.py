@@ -6,7 +6,7 @@ Parquet files. The same command resumes after an interruption, and embeds what i
 
 import argparse
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,7 +19,6 @@ from mulan.collection.part import DTYPES, RECORDINGS_PER_PART
 from mulan.config.errors import ErrorCollection, MulanError
 from mulan.config.sections import ScaleConfig
 from mulan.launch.cluster import started_ray
-from mulan.preparation.request import load_settings
 from mulan.storage import filesystem
 
 if TYPE_CHECKING:
@@ -125,7 +124,7 @@ def _requested(args: argparse.Namespace) -> "tuple[AudioCollection, Settings, Em
         with errors.collecting():
             arguments.checked(flag, uri)
     with errors.collecting():
-        config = load_settings(args.settings)
+        _check_settings(args.settings)
     if args.max_actors is not None and args.max_actors < args.min_actors:
         with errors.collecting():
             raise EmbeddingRefused(f"--max-actors {args.max_actors} is less than --min-actors {args.min_actors}")
@@ -136,7 +135,9 @@ def _requested(args: argparse.Namespace) -> "tuple[AudioCollection, Settings, Em
     from mulan.collection.plan import Settings, plan_parts
     from mulan.collection.recordings import open_collection
     from mulan.evaluation.encoders.registry import open_encoder
+    from mulan.preparation.request import load_settings
 
+    config = load_settings(args.settings)
     with errors.collecting():
         collection = open_collection(args.data, config, on_found=FoundProgress("source", CONSOLE))
     with errors.collecting():
@@ -147,6 +148,13 @@ def _requested(args: argparse.Namespace) -> "tuple[AudioCollection, Settings, Em
     settings = Settings(info, args.dtype, args.windows)
     plan = plan_parts(collection, settings, out_uri, recordings_per_part=args.recordings_per_part)
     return collection, settings, plan
+
+
+def _check_settings(settings: Sequence[str]) -> None:
+    if settings:
+        from mulan.preparation.request import load_settings
+
+        load_settings(settings)
 
 
 def _embed(

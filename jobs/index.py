@@ -11,7 +11,7 @@ from pathlib import Path
 from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.progress import RecordingsProgress
-from mulan.collection.embeddings import Embeddings
+from mulan.collection.embeddings import CollectionEmbeddings
 from mulan.config.errors import MulanError
 from mulan.search.building import APPROXIMATE_ABOVE, Change, add_to_index, delete_from_index
 from mulan.storage import filesystem
@@ -46,7 +46,7 @@ def main() -> None:
     if args.delete:
         change = delete_from_index(uri, _ids(args.delete))
     else:
-        embeddings = Embeddings.open(arguments.checked("--embeddings", args.embeddings) or "")
+        embeddings = CollectionEmbeddings.open(arguments.checked("--embeddings", args.embeddings) or "")
         filesystem.check_writable(uri)
         with RecordingsProgress("index", CONSOLE) as progress:
             change = add_to_index(uri, embeddings, approximate_above=args.approximate_above, on_progress=progress)

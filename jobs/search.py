@@ -110,7 +110,7 @@ def _unknown_tags(args: argparse.Namespace) -> str:
     """Returns which of the tags no recording seems to have, with similar ones, as the end of a message."""
     known = [each.tag for each in Overview.read(args.index).tags]
     unknown = [tag for tag in args.tags if tag not in known]
-    similar = {tag: difflib.get_close_matches(tag, known, n=3) for tag in unknown}
+    similar = {tag: difflib.get_close_matches(tag, known, n=1) for tag in unknown}
     named = [f"no recording has the tag {tag}: {', '.join(found)}?" for tag, found in similar.items() if found]
     return "".join(f"; {each}" for each in named)
 

@@ -57,7 +57,7 @@ class ReadAudio:
 
 @dataclass(frozen=True)
 class CollectionReading:
-    """How recordings of a collection become windows; see :class:`mulan.evaluation.embedding.windows.WindowReading`."""
+    """How recordings of a collection become windows: a :class:`mulan.evaluation.embedding.windows.WindowReading`."""
 
     sample_rate_hz: int
     """Sample rate of the windows."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from mulan.collection.embeddings import EmbeddingModel, Embeddings
+from mulan.collection.embeddings import CollectionEmbeddings, EmbeddingModel
 from mulan.search.errors import UnusableIndex
 from mulan.search.manifest import MANIFEST_NAME, IndexManifest
 from mulan.search.rows import DIGEST, VECTOR, WINDOWS, digests, row_schema
@@ -43,7 +43,7 @@ class Change:
 
 def add_to_index(
     uri: str,
-    embeddings: Embeddings,
+    embeddings: CollectionEmbeddings,
     *,
     approximate_above: int | None = None,
     on_progress: OnProgress = lambda done, total: None,
@@ -83,7 +83,7 @@ def add_to_index(
     return Change(added=embeddings.count, recordings=table.count(), is_approximate=table.is_approximate)
 
 
-def _add(uri: str, embeddings: Embeddings, approximate_above: int | None, on_progress: OnProgress) -> Change:
+def _add(uri: str, embeddings: CollectionEmbeddings, approximate_above: int | None, on_progress: OnProgress) -> Change:
     manifest = IndexManifest.read(uri)
     manifest.check_model(embeddings.model.sha256, embeddings.model.uri, uri)
     if manifest.windows and not embeddings.has_windows:

@@ -12,10 +12,6 @@ from mulan.serving.security import Application
 from mulan.serving.service import SearchService
 from mulan.serving.settings import ServerSettings
 
-MAX_BATCH = 16
-"""Maximum number of requests that are answered together."""
-BATCH_WAIT_S = 0.002
-"""How long a request waits for others."""
 MAX_OPEN_REQUESTS = 1000
 """Maximum number of requests in a process, most of which may be audio that is streamed to slow clients."""
 TARGET_REQUESTS = 32.0
@@ -61,4 +57,4 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
 
 def _application(settings: ServerSettings) -> Application:
     torch.set_num_threads(settings.threads)
-    return create_app(SearchService(settings, serve.batch(max_batch_size=MAX_BATCH, batch_wait_timeout_s=BATCH_WAIT_S)))
+    return create_app(SearchService(settings))

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -14,10 +14,13 @@ from mulan.search.model import QueryModel
 from mulan.search.overview import Overview
 from mulan.search.query import Filter, Query, combined
 from mulan.search.rows import IndexedRow
+from mulan.serving.batching import Batches
 from mulan.serving.settings import ServerSettings
 
 CHECK_S = 10.0
 """Time in seconds between looks for another version of the index."""
+MAX_BATCH = 16
+"""Maximum number of requests that are answered together."""
 
 
 class NotReady(MulanError):
@@ -63,10 +66,6 @@ class Answer:
 
 
 Outcome = Answer | MulanError
-BatchedCall = Callable[[SearchRequest], Awaitable[Outcome]]
-"""A function of one request, that is called together with others."""
-Batching = Callable[[Callable[[list[SearchRequest]], Awaitable[list[Outcome]]]], BatchedCall]
-"""Makes a function of one request from one of many, such as ``ray.serve.batch``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +80,11 @@ class Opened:
 class SearchService:
     """Answers requests. If the index or the model cannot be opened, it says why, and tries again later."""
 
-    def __init__(self, settings: ServerSettings, batching: Batching) -> None:
+    def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
         self._opened: Opened | None = None
         self._fault = "the server is starting; try again in a few seconds"
-        self._batched = batching(self._answer_all)
+        self._batched = Batches(self._answers, max_size=MAX_BATCH)
 
     @property
     def opened(self) -> Opened:
@@ -146,9 +145,6 @@ class SearchService:
             NotReady, StorageError: As in :meth:`search`.
         """
         return await asyncio.to_thread(self.opened.index.recording, recording_id)
-
-    async def _answer_all(self, requests: list[SearchRequest]) -> list[Outcome]:
-        return await asyncio.to_thread(self._answers, requests)  # so that other requests are answered meanwhile
 
     def _answers(self, requests: Sequence[SearchRequest]) -> list[Outcome]:
         try:

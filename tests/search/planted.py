@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mulan.collection.embeddings import EmbeddingModel, Embeddings, Manifest, write_manifest
+from mulan.collection.embeddings import CollectionEmbeddings, EmbeddingModel, Manifest, write_manifest
 from mulan.collection.part import part_name, part_schema, part_table, write_part
 
 DIM = 8
@@ -46,7 +46,7 @@ def write_planted(
     windows: bool = True,
     model: EmbeddingModel = MODEL,
     audio: Path | None = None,
-) -> Embeddings:
+) -> CollectionEmbeddings:
     """Writes the embeddings of recordings, of which every one has three windows of 10 s, and the second one its vector.
 
     Args:
@@ -81,4 +81,4 @@ def write_planted(
         model=model, dtype="float32", windows=windows, recordings=len(chosen), parts=(part_name("0a"),), skipped={}
     )
     write_manifest(str(folder), manifest)
-    return Embeddings.open(str(folder))
+    return CollectionEmbeddings.open(str(folder))

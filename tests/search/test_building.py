@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mulan.collection.embeddings import Embeddings
+from mulan.collection.embeddings import CollectionEmbeddings
 from mulan.search import building
 from mulan.search.building import Change, add_to_index, delete_from_index
 from mulan.search.errors import OtherModel, UnusableIndex
@@ -70,12 +70,12 @@ def test_an_interrupted_creation_is_no_index_and_is_begun_again(
 ) -> None:
     uri, embeddings = str(tmp_path / "index"), write_planted(tmp_path / "embeddings", VECTORS)
 
-    def interrupted(self: Embeddings) -> Iterator[pa.RecordBatch]:
+    def interrupted(self: CollectionEmbeddings) -> Iterator[pa.RecordBatch]:
         yield from ()
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(Embeddings, "batches", interrupted)
+        patched.setattr(CollectionEmbeddings, "batches", interrupted)
         with pytest.raises((KeyboardInterrupt, Exception)):
             add_to_index(uri, embeddings)
     with pytest.raises(UnusableIndex, match=r"index\.json is missing"):

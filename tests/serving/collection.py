@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 import mulan
-from mulan.collection.embeddings import EmbeddingModel, Embeddings, Manifest, write_manifest
+from mulan.collection.embeddings import CollectionEmbeddings, EmbeddingModel, Manifest, write_manifest
 from mulan.collection.part import part_name, part_schema, part_table, write_part
 from mulan.data.audio.windows import covering_windows
 from mulan.evaluation.encoders.registry import open_encoder
@@ -74,7 +74,7 @@ def make_collection(
         str(embeddings),
         Manifest(model=described, dtype="float32", windows=True, recordings=len(ids), parts=parts, skipped={}),
     )
-    add_to_index(str(folder / "index"), Embeddings.open(str(embeddings)))
+    add_to_index(str(folder / "index"), CollectionEmbeddings.open(str(embeddings)))
     return TestCollection(
         str(folder / "index"), model_uri, dict(zip(ids, contents, strict=True)), dict(zip(ids, vectors, strict=True))
     )

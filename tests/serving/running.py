@@ -3,30 +3,22 @@
 import socket
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import uvicorn
 
 from mulan.serving.app import create_app
-from mulan.serving.service import BatchedCall, Outcome, SearchRequest, SearchService
+from mulan.serving.service import SearchService
 from mulan.serving.settings import ServerSettings
 from tests.serving.collection import TestCollection
 
 _START_S = 60.0
 
 
-def one_at_a_time(function: Callable[[list[SearchRequest]], Awaitable[list[Outcome]]]) -> BatchedCall:
-    async def call(request: SearchRequest) -> Outcome:
-        (outcome,) = await function([request])
-        return outcome
-
-    return call
-
-
 def service_of(collection: TestCollection) -> SearchService:
     settings = ServerSettings(index_uri=collection.index_uri, model_uri=collection.model_uri)
-    return SearchService(settings, one_at_a_time)
+    return SearchService(settings)
 
 
 @contextmanager

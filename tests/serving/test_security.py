@@ -10,7 +10,6 @@ from mulan.serving.security import HEADERS
 from mulan.serving.service import SearchService
 from mulan.serving.settings import ServerSettings
 from tests.serving.collection import TestCollection
-from tests.serving.running import one_at_a_time
 
 TOKEN = "a-token._~+/=="
 
@@ -20,7 +19,7 @@ def guarded(collection: TestCollection) -> Iterator[TestClient]:
     settings = ServerSettings(
         index_uri=collection.index_uri, model_uri=collection.model_uri, token=TOKEN, hosts=("localhost", "[::1]")
     )
-    application = create_app(SearchService(settings, one_at_a_time))
+    application = create_app(SearchService(settings))
     with TestClient(application, base_url="http://localhost", follow_redirects=False) as opened:
         yield opened
 

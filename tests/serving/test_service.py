@@ -13,7 +13,7 @@ from mulan.search.query import Filter
 from mulan.serving.service import Answer, NotReady, Outcome, SearchRequest, SearchService
 from mulan.serving.settings import ServerSettings
 from tests.serving.collection import TestCollection, make_collection
-from tests.serving.running import one_at_a_time, service_of
+from tests.serving.running import service_of
 
 
 def opened(collection: TestCollection) -> SearchService:
@@ -105,6 +105,6 @@ def test_what_is_missing_at_the_start_is_said_and_awaited(own: TestCollection, t
 
 
 def test_a_service_that_has_not_opened_anything_says_so(own: TestCollection) -> None:
-    service = SearchService(ServerSettings(index_uri=own.index_uri, model_uri=own.model_uri), one_at_a_time)
+    service = SearchService(ServerSettings(index_uri=own.index_uri, model_uri=own.model_uri))
     with pytest.raises(NotReady, match="the server is starting"):
         search(service)

@@ -84,3 +84,26 @@ def test_other_members_of_a_recording_are_ignored(members: list[tuple[str, bytes
     record = read_record(corpus, 0)
     assert (record.audio, record.texts("short_form")) == (AUDIO, ["a tone"])
     assert record.recording_id in ("a", "./a")
+
+
+def place_of_audio(corpus: Corpus, row: int) -> tuple[bytes, bytes]:
+    """Returns the audio of a recording, and the bytes at its place in the shard."""
+    (location,) = corpus.locations([row])
+    (part,) = read_fragments([location])
+    record = part.record()
+    offset = location.offset_in_shard(record.audio_start)
+    return record.audio, Path(location.uri).read_bytes()[offset : offset + len(record.audio)]
+
+
+def test_the_place_of_the_audio_in_the_shard_is_known(written: Path, tmp_path: Path) -> None:
+    # kinds of members one after another, so that those of a recording are not adjacent
+    names, further = ["a", "b", "c"], [flac(tone(200 + 100 * number, 0.5, seed=number)) for number in range(3)]
+    members = [(f"{name}.json", GOOD) for name in names]
+    members += [(f"{name}.txt", b"a tone") for name in names]
+    members += [(f"{name}.flac", audio) for name, audio in zip(names, further, strict=True)]
+    index_shards([write_tar(tmp_path / "apart.tar", members)], str(tmp_path / "corpus"))
+    for folder, expected in ((written, [each.audio for each in RECORDINGS]), (tmp_path / "corpus", further)):
+        corpus = Corpus.open(str(folder))
+        places = [place_of_audio(corpus, row) for row in range(corpus.table.num_rows)]
+        assert [audio for audio, _ in places] == expected
+        assert [there for _, there in places] == expected
