@@ -38,9 +38,7 @@ class LoadReading:
     server_ms: list[float] = field(default_factory=list)
     """Time of each request in the process that answers it, from its parameters to its answer."""
     model_ms: list[float] = field(default_factory=list)
-    """The part of it in which the model embeds the texts of all requests that are answered together."""
-    search_ms: list[float] = field(default_factory=list)
-    """The part of it in which the index is searched for them."""
+    """The part of it until the model has embedded the text, together with those of other requests."""
 
 
 def texts() -> Iterator[str]:
@@ -86,7 +84,6 @@ async def _send(
             reading.client_ms.append(took)
             reading.server_ms.append(times["total"])
             reading.model_ms.append(times["model"])
-            reading.search_ms.append(times["search"])
 
     await asyncio.gather(*(client() for _ in range(clients)))
 

@@ -10,7 +10,7 @@ from mulan.search.errors import UnusableQuery
 
 MAX_HITS = 1000
 """Maximum number of recordings that a search returns."""
-_SURPLUS = 8
+_SURPLUS = 4
 """Number of recordings that are compared in addition: one may be left out, others may have nearly equal scores."""
 
 

@@ -60,12 +60,9 @@ class Answer:
     found: list[Found]
     """The recordings, the best one first."""
     model_s: float
-    """Time in seconds in which the model embedded the batch that the request was in."""
+    """Time in seconds until texts and sounds were embedded, together with those of other requests."""
     search_s: float
-    """Time in seconds in which the index was searched for that batch."""
-
-
-Outcome = Answer | MulanError
+    """Time in seconds after that until the recordings were found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +81,8 @@ class SearchService:
         self.settings = settings
         self._opened: Opened | None = None
         self._fault = "the server is starting; try again in a few seconds"
-        self._batched = Batches(self._answers, max_size=MAX_BATCH)
+        self._embedded = Batches(_embed, max_size=MAX_BATCH)
+        self._found = Batches(_find, max_size=MAX_BATCH)  # of other requests than those that are embedded meanwhile
 
     @property
     def opened(self) -> Opened:
@@ -132,10 +130,13 @@ class SearchService:
             UnknownRecording, UnusableQuery, EmbeddingInputError: The request cannot be answered.
             StorageError: The storage of the index failed.
         """
-        outcome = await self._batched(request)
-        if isinstance(outcome, MulanError):
-            raise outcome
-        return outcome
+        opened, begun = self.opened, time.perf_counter()
+        query = await self._query(opened, request)
+        embedded = time.perf_counter()
+        found = await self._found((opened.index, query))
+        if isinstance(found, MulanError):
+            raise found
+        return Answer(found, embedded - begun, time.perf_counter() - embedded)
 
     async def recording(self, recording_id: str) -> IndexedRow:
         """Returns a recording of the index.
@@ -146,40 +147,14 @@ class SearchService:
         """
         return await asyncio.to_thread(self.opened.index.recording, recording_id)
 
-    def _answers(self, requests: Sequence[SearchRequest]) -> list[Outcome]:
-        try:
-            opened = self.opened
-        except NotReady as error:
-            return [error] * len(requests)
-        begun = time.perf_counter()
-        queries = _queries(opened, requests)
-        embedded = time.perf_counter()
-        usable = [query for query in queries if isinstance(query, Query)]
-        try:
-            found = iter(opened.index.search(usable))
-        except MulanError as error:
-            return [error] * len(requests)
-        searched = time.perf_counter()
-        return [
-            query if isinstance(query, MulanError) else Answer(next(found), embedded - begun, searched - embedded)
-            for query in queries
-        ]
-
-
-def _queries(opened: Opened, requests: Sequence[SearchRequest]) -> list[Query | MulanError]:
-    """Returns the query of each request, or why there is none. All texts are embedded together."""
-    texts = list(dict.fromkeys(text for each in requests for text in (*each.texts, *each.unwanted)))
-    vectors = dict(zip(texts, opened.model.of_texts(texts), strict=True)) if texts else {}
-    return [_query(opened, each, vectors) for each in requests]
-
-
-def _query(opened: Opened, request: SearchRequest, vectors: dict[str, np.ndarray]) -> Query | MulanError:
-    try:
-        wanted = [vectors[text] for text in request.texts]
-        wanted += [opened.index.recording(name).vector for name in request.like]
+    async def _query(self, opened: Opened, request: SearchRequest) -> Query:
+        texts = (*request.texts, *request.unwanted)
+        vectors = list(await self._embedded((opened.model, texts))) if texts else []
+        wanted = vectors[: len(request.texts)]
+        wanted += [(await self.recording(name)).vector for name in request.like]
         if request.sound is not None:
-            wanted.append(opened.model.of_windows(iter(request.sound)))
-        unwanted = [vectors[text] for text in request.unwanted]
+            wanted.append(await asyncio.to_thread(opened.model.of_windows, iter(request.sound)))
+        unwanted = vectors[len(request.texts) :]
         if wanted or unwanted or request.filter.is_empty:
             vector = combined(wanted, unwanted)
         else:  # all recordings that meet the conditions are equally good
@@ -191,5 +166,24 @@ def _query(opened: Opened, request: SearchRequest, vectors: dict[str, np.ndarray
             without=request.like[0] if request.like else "",
             by_window=request.by_window,
         )
-    except MulanError as error:
-        return error
+
+
+def _embed(requests: Sequence[tuple[QueryModel, tuple[str, ...]]]) -> list[np.ndarray]:
+    """Returns the vectors of the texts of each request, all of which one model embeds together."""
+    model = requests[0][0]  # a service has one
+    rows = model.of_texts([text for _, texts in requests for text in texts])
+    return np.split(rows, np.cumsum([len(texts) for _, texts in requests])[:-1])
+
+
+def _find(requests: Sequence[tuple[SearchIndex, Query]]) -> list[list[Found] | MulanError]:
+    """Returns what each query finds, or why it finds nothing. Queries to one version of the index are one search."""
+    outcomes: list[list[Found] | MulanError] = [[] for _ in requests]
+    for index in dict.fromkeys(index for index, _ in requests):
+        rows = [row for row, (own, _) in enumerate(requests) if own is index]
+        try:
+            found: Sequence[list[Found] | MulanError] = index.search([requests[row][1] for row in rows])
+        except MulanError as error:
+            found = [error] * len(rows)
+        for row, outcome in zip(rows, found, strict=True):
+            outcomes[row] = outcome
+    return outcomes

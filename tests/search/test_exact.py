@@ -26,7 +26,7 @@ def test_blocks_do_not_change_what_is_found(monkeypatch: pytest.MonkeyPatch, row
     for query, row_ids in zip(wanted, found, strict=True):
         best = sorted(range(60), key=lambda row: -float(vectors[row] @ query))[: len(row_ids)]
         assert row_ids.tolist() == [3 * row + 5 for row in best]
-        assert len(row_ids) == 11
+        assert len(row_ids) == 7
 
 
 def test_each_query_has_conditions_of_its_own() -> None:
