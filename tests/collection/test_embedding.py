@@ -30,7 +30,16 @@ class Interrupted(Exception):
     pass
 
 
-def embed(uri: str, out: Path, *, model_uri: str = "", stop_after: int | None = None, **settings: Any) -> EmbeddingPlan:
+def embed(
+    uri: str,
+    out: Path,
+    *,
+    model_uri: str = "",
+    stop_after: int | None = None,
+    per_part: int = 4,
+    max_skipped_share: float = 0.1,
+    **settings: Any,
+) -> EmbeddingPlan:
     """Embeds a collection in parts of a few recordings, and stops once this number of them is done.
 
     Args:
@@ -38,10 +47,12 @@ def embed(uri: str, out: Path, *, model_uri: str = "", stop_after: int | None = 
         out: Folder of the vectors.
         model_uri: Folder of an exported model; if empty, vectors are those of an encoder without a network.
         stop_after: Number of recordings.
+        per_part: Number of recordings of a part on average.
+        max_skipped_share: Maximum share of skipped recordings.
         settings: Fields of the settings.
     """
     opening: EncoderOpening = partial(open_encoder, model_uri) if model_uri else open_stub
-    collection, settings_of, plan = planned(uri, out, opening, **settings)
+    collection, settings_of, plan = planned(uri, out, opening, per_part=per_part, **settings)
 
     def on_progress(done: int, total: int) -> None:
         assert done <= total
@@ -49,16 +60,16 @@ def embed(uri: str, out: Path, *, model_uri: str = "", stop_after: int | None = 
             raise Interrupted
 
     embed_missing(collection, plan, settings_of, opening, actors=Actors(), on_progress=on_progress)
-    finish(collection, plan, settings_of, model_uri or "stub", max_skipped_share=0.1)
+    finish(collection, plan, settings_of, model_uri or "stub", max_skipped_share=max_skipped_share)
     return plan
 
 
 def planned(
-    uri: str, out: Path, opening: EncoderOpening = open_stub, **settings: Any
+    uri: str, out: Path, opening: EncoderOpening = open_stub, *, per_part: int = 4, **settings: Any
 ) -> tuple[AudioCollection, Settings, EmbeddingPlan]:
     collection = open_collection(uri, PreparationConfig())
     settings_of = Settings(opening(device="cpu").info, **settings)
-    return collection, settings_of, plan_parts(collection, settings_of, str(out), recordings_per_part=4)
+    return collection, settings_of, plan_parts(collection, settings_of, str(out), recordings_per_part=per_part)
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +181,14 @@ def test_the_message_about_skipped_recordings_is_bounded() -> None:
     with pytest.raises(TooManySkippedRecordings, match=r"repair or remove them$"):
         check_skipped("folder=x", Counter(), [], 0, max_skipped_share=1.0)
     check_skipped("folder=x", Counter({"damaged audio": 10}), named, 10, max_skipped_share=0.5)
+
+
+def test_a_part_of_skipped_recordings_alone_has_no_rows(places: Places, tmp_path: Path) -> None:
+    for name in ("a b/tone-005.FLAC", "tone-000.FLAC"):
+        shutil.copy(places.folder / name, tmp_path)
+    plan = embed(str(tmp_path), tmp_path / "out", per_part=1, windows=True, max_skipped_share=0.5)
+    assert sorted(part.rows for part in plan.finished.values()) == [0, 1]
+    assert CollectionEmbeddings.open(str(tmp_path / "out")).count == 1
+    (tmp_path / "tone-000.FLAC").unlink()
+    with pytest.raises(TooManySkippedRecordings, match=r"1 of the 1 recordings .* cannot be embedded"):
+        embed(str(tmp_path), tmp_path / "out", per_part=1, windows=True, max_skipped_share=1.0)
