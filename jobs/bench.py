@@ -65,13 +65,8 @@ def _add_loss(parser: argparse.ArgumentParser) -> None:
 def _loss(args: argparse.Namespace, progress: Progress) -> "Report":
     from mulan.benchmarks.loss import bench_loss
 
-    return bench_loss(
-        pairs=args.pairs,
-        memory_pairs=args.memory_pairs,
-        rounds=args.rounds,
-        device=args.device,
-        progress=progress,
-    )
+    names = ("pairs", "memory_pairs", "rounds", "device")
+    return bench_loss(**{name: getattr(args, name) for name in names}, progress=progress)
 
 
 def _add_step(parser: argparse.ArgumentParser) -> None:
@@ -308,10 +303,8 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
         ("vectors", 10_000_000, "vectors in the approximate indices; 0 for none"),
     ):
         parser.add_argument(f"--{name}", type=int, default=default, help=f"{what} (default: %(default)s)")
-    parser.add_argument(
-        "--stores", nargs="+", default=["lancedb", "faiss", "faiss_refined"], metavar="STORE",
-        help="also usearch and hnswlib (default: lancedb faiss faiss_refined)",
-    )  # fmt: skip
+    stores = ["lancedb", "faiss", "faiss_refined"]
+    parser.add_argument("--stores", nargs="+", default=stores, help=f"or usearch, hnswlib (default: {stores})")
 
 
 def _search(args: argparse.Namespace, progress: Progress) -> "Report":

@@ -78,6 +78,8 @@ GROUPS = {
             "mulan/pages/",
             "mulan/preparation/",
             "mulan/runs/",
+            "mulan/search/",
+            "mulan/serving/",
             "mulan/storage/",
             "mulan/submission/",
             "mulan/tracking/",

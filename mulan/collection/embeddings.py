@@ -191,10 +191,6 @@ class CollectionEmbeddings:
             raise EmbeddingsError(f"{self.uri} has {count} recordings and states {self.count}; {AGAIN}")
 
 
-Embeddings = CollectionEmbeddings
-"""The same class, by a name that is unique in this package alone."""
-
-
 def _unfinished(uri: str, names: Sequence[str]) -> EmbeddingsError:
     if any(name.startswith("part-") for name in names):
         return EmbeddingsError(

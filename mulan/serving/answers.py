@@ -1,5 +1,6 @@
 """What the service returns, as the API answers it: recordings, hits, the collection, and faults with their statuses."""
 
+from typing import Any
 from urllib.parse import quote
 
 from mulan.config.errors import MulanError
@@ -31,15 +32,7 @@ def status_of(error: MulanError) -> int:
 
 def recording_of(row: IndexedRow) -> ListedRecording:
     """Returns a recording of the index as the API answers it."""
-    return ListedRecording.model_construct(
-        recording_id=row.recording_id,
-        title=row.title or row.recording_id,
-        artist=row.artist,
-        duration_s=row.duration_s,
-        tags=list(row.tags),
-        waveform=list(row.waveform),
-        audio=f"/audio/{quote(row.recording_id, safe='')}",
-    )
+    return ListedRecording(**_known(row))
 
 
 def hits_of(answer: Answer) -> Hits:
@@ -48,8 +41,19 @@ def hits_of(answer: Answer) -> Hits:
 
 
 def _hit(found: Found) -> Hit:
-    # not validated again: ten waveforms would take as long as the search
-    return Hit.model_construct(**dict(recording_of(found.row)), score=found.score, start_s=found.start_s)
+    return Hit(**_known(found.row), score=found.score, start_s=found.start_s)
+
+
+def _known(row: IndexedRow) -> dict[str, Any]:
+    return {
+        "recording_id": row.recording_id,
+        "title": row.title or row.recording_id,
+        "artist": row.artist,
+        "duration_s": row.duration_s,
+        "tags": list(row.tags),
+        "waveform": list(row.waveform),
+        "audio": f"/audio/{quote(row.recording_id, safe='')}",
+    }
 
 
 def collection_of(opened: Opened) -> Collection:

@@ -20,7 +20,8 @@ class StubEncoder:
     def embed_audio(self, windows: np.ndarray) -> np.ndarray:
         spectra = np.log(1 + np.abs(np.fft.rfft(windows.astype(np.float32), axis=1))).astype(np.float32)
         directions = np.random.default_rng(0).normal(size=(spectra.shape[1], self.info.dim)).astype(np.float32)
-        rows = spectra @ directions
+        # one by one: a product of matrices may add in another order for another number of rows
+        rows = np.array([row @ directions for row in spectra], np.float32).reshape(len(spectra), self.info.dim)
         return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
     def embed_text(self, texts: Sequence[str]) -> np.ndarray:
