@@ -1,15 +1,12 @@
 """The server on Ray Serve: processes that each hold the model and open the index, as many as the requests need."""
 
 import logging
+from typing import Any
 
-import torch
 from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions
 from ray.serve.schema import LoggingConfig
 
-from mulan.serving.app import create_app
-from mulan.serving.security import Application
-from mulan.serving.service import SearchService
 from mulan.serving.settings import ServerSettings
 
 MAX_OPEN_REQUESTS = 1000
@@ -34,8 +31,10 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=_LOGGING)
 
-    def build() -> Application:  # a function, since Serve calls nothing else in the replica
-        return _application(settings)
+    def build() -> Any:  # a function, since Serve calls nothing else in the replica
+        from mulan.serving.replica import application
+
+        return application(settings)
 
     options = {"num_cpus": settings.threads, "num_gpus": 1 if settings.use_gpu else 0}
     deployment = serve.deployment(
@@ -53,8 +52,3 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
         logging_config=_LOGGING,
     )(serve.ingress(build)())
     serve.run(deployment.bind(), name=NAME, route_prefix="/", blocking=False)
-
-
-def _application(settings: ServerSettings) -> Application:
-    torch.set_num_threads(settings.threads)
-    return create_app(SearchService(settings))
