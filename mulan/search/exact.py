@@ -7,6 +7,7 @@ import pyarrow as pa
 import torch
 
 from mulan.search.query import Filter, Query
+from mulan.search.rows import VECTOR, IndexedRow
 from mulan.search.table import Snapshot
 
 _ROWS_AT_ONCE = 2**18
@@ -20,6 +21,20 @@ class ExactSearch:
         self._row_ids, self._durations_s = snapshot.row_ids, snapshot.durations_s
         self._vectors = torch.from_numpy(snapshot.vectors)
         self._rows_by_tag = _rows_by_tag(snapshot.tags)
+        self._others = snapshot.others
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether rows are in memory, so that :meth:`take` returns them."""
+        return self._others is not None
+
+    def take(self, row_ids: np.ndarray) -> list[IndexedRow]:
+        """Returns rows by where they are in the table, in this order."""
+        assert self._others is not None
+        places = np.searchsorted(self._row_ids, row_ids)
+        values = self._others.take(pa.array(places)).to_pylist()
+        vectors = self._vectors.numpy()[places]
+        return [IndexedRow.of({**each, VECTOR: vector}) for each, vector in zip(values, vectors, strict=True)]
 
     def nearest(self, queries: Sequence[Query]) -> list[np.ndarray]:
         """Returns for each query where the nearest rows are in the table, uint64, a few more than asked for.

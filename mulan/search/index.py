@@ -36,7 +36,11 @@ class SearchIndex:
         """Number of recordings."""
         self.is_exact = not table.is_approximate
         """Whether searches compare with all recordings."""
-        self._search = ExactSearch(table.snapshot()) if self.is_exact and self.recordings else table
+        self._search: ExactSearch | RecordingTable = table
+        self._take = table.take
+        if self.is_exact and self.recordings:
+            self._search = exact = ExactSearch(table.snapshot())
+            self._take = exact.take if exact.has_rows else table.take
 
     @classmethod
     def open(cls, uri: str, *, unless: "SearchIndex | None" = None) -> "SearchIndex":
@@ -72,7 +76,7 @@ class SearchIndex:
         if not queries or not self.recordings:
             return [[] for _ in queries]
         nearest = self._search.nearest(queries)
-        rows = iter(self._table.take(np.concatenate(nearest)))
+        rows = iter(self._take(np.concatenate(nearest)))
         return [_ranked(query, [next(rows) for _ in each]) for query, each in zip(queries, nearest, strict=True)]
 
     def recording(self, recording_id: str) -> IndexedRow:

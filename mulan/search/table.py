@@ -35,6 +35,10 @@ _REFINED = 5
 """The rows that an approximate search compares exactly, as a multiple of those asked for."""
 _TRAINED_ON = 4096
 """Minimum number of rows of a partition of the approximate index, about."""
+MAX_BYTES_IN_MEMORY = 2**30
+"""Maximum memory for the columns of an exact search other than the vectors."""
+_SAMPLED = 1000
+"""Number of rows from which the memory of all is estimated."""
 _OLD = timedelta(days=1)
 """How long the files of older versions are kept, for readers that still use them."""
 
@@ -53,6 +57,8 @@ class Snapshot:
     """Durations in seconds, float64 [n]."""
     tags: pa.ListArray
     """Tags of each row."""
+    others: pa.Table | None
+    """The other columns; None if they need too much memory, so that rows are read when they are found."""
 
 
 class RecordingTable:
@@ -143,14 +149,19 @@ class RecordingTable:
         return _guarded(self._uri, self._scan([name]).to_arrow)[name]
 
     def snapshot(self) -> Snapshot:
-        """Returns what an exact search needs, all of which is in memory."""
-        found = _guarded(self._uri, self._scan([VECTOR, "duration_s", "tags"]).with_row_id(True).to_arrow)
+        """Returns what an exact search needs, all of which is in memory, in the order of the row ids."""
+        columns = [name for name in self._found_columns if name != VECTOR]
+        sample = _guarded(self._uri, self._scan(columns).limit(_SAMPLED).to_arrow)
+        is_small = sample.nbytes / max(1, sample.num_rows) * self.count() <= MAX_BYTES_IN_MEMORY
+        needed = [VECTOR, *(columns if is_small else ("duration_s", "tags"))]
+        found = _guarded(self._uri, self._scan(needed).with_row_id(True).to_arrow).sort_by("_rowid").combine_chunks()
         vectors = found[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return Snapshot(
             found["_rowid"].to_numpy(),
             np.array(vectors, np.float32).reshape(-1, self.dim),  # a copy: torch warns of arrays that are read-only
             found["duration_s"].to_numpy(),
             found["tags"].combine_chunks(),
+            found.select(columns) if is_small else None,
         )
 
     def nearest(self, queries: Sequence[Query]) -> list[np.ndarray]:
@@ -177,10 +188,14 @@ class RecordingTable:
         if not len(row_ids):
             return []
         distinct, places = np.unique(row_ids, return_inverse=True)
-        columns = [name for name in self.columns if name in (*DETAILS, WINDOWS, "window_starts_s")]
-        rows = _guarded(self._uri, self._table.take_row_ids(distinct.tolist()).select(columns).to_arrow)
-        found = [IndexedRow.of(values) for values in _values(rows)]
+        query = self._table.take_row_ids(distinct.tolist()).select(self._found_columns)
+        found = [IndexedRow.of(values) for values in _values(_guarded(self._uri, query.to_arrow))]
         return [found[place] for place in places]
+
+    @property
+    def _found_columns(self) -> list[str]:
+        """Names of the columns of a row that was found."""
+        return [name for name in self.columns if name in (*DETAILS, WINDOWS, "window_starts_s")]
 
     def with_ids(self, recording_ids: Sequence[str]) -> dict[str, IndexedRow]:
         """Returns the rows with these ids, of which some may not exist."""

@@ -19,8 +19,9 @@ from mulan.serving.settings import ServerSettings
 
 CHECK_S = 10.0
 """Time in seconds between looks for another version of the index."""
-MAX_BATCH = 16
-"""Maximum number of requests that are answered together."""
+MAX_EMBEDDED, MAX_FOUND = 16, 8
+"""Maximum numbers of requests whose texts are embedded together, and that are searched for together: a search by more
+would take longer for all of them, and saves little."""
 
 
 class NotReady(MulanError):
@@ -81,8 +82,8 @@ class SearchService:
         self.settings = settings
         self._opened: Opened | None = None
         self._fault = "the server is starting; try again in a few seconds"
-        self._embedded = Batches(_embed, max_size=MAX_BATCH)
-        self._found = Batches(_find, max_size=MAX_BATCH)  # of other requests than those that are embedded meanwhile
+        self._embedded = Batches(_embed, max_size=MAX_EMBEDDED)
+        self._found = Batches(_find, max_size=MAX_FOUND)  # of other requests than those that are embedded meanwhile
 
     @property
     def opened(self) -> Opened:

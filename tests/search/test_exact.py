@@ -15,7 +15,7 @@ def snapshot(vectors: np.ndarray) -> Snapshot:
     count = len(vectors)
     row_ids = np.arange(count, dtype=np.uint64) * 3 + 5
     tags = pa.array([tags_of(row) for row in range(count)], pa.list_(pa.string()))
-    return Snapshot(row_ids, vectors, np.arange(count, dtype=np.float64), tags)
+    return Snapshot(row_ids, vectors, np.arange(count, dtype=np.float64), tags, None)
 
 
 @pytest.mark.parametrize("rows_at_once", [1, 7, 1000])
