@@ -19,6 +19,7 @@ from jobs.arguments import CONSOLE
 from mulan.config.errors import MulanError
 from mulan.data.corpus.metadata import split_tag
 from mulan.data.errors import one_line
+from mulan.search.model_spec import query_model
 from mulan.search.overview import Overview
 from mulan.search.query import MAX_HITS, Filter, Query, combined
 
@@ -49,7 +50,9 @@ def main() -> None:
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("texts", metavar="TEXT", nargs="*", help="what the music is like; several are combined")
     parser.add_argument("--index", metavar="URI", required=True, help="folder that jobs.index has written")
-    parser.add_argument("--model", metavar="URI", help="folder of the model (default: where it was when it embedded)")
+    parser.add_argument(
+        "--model", metavar="[KIND=]URI", help="folder of the model (default: where it was when it embedded)"
+    )
     parser.add_argument(
         "--like", metavar="FILE", action="append", default=[], dest="sounds", help="an audio file that it sounds like"
     )
@@ -100,7 +103,7 @@ def _vector(args: argparse.Namespace, index: "SearchIndex") -> np.ndarray:
     if args.texts or args.unwanted or args.sounds:
         from mulan.search.model import QueryModel
 
-        model = QueryModel.open(args.model or index.manifest.model.uri, index.manifest, index.uri)
+        model = QueryModel.open(query_model(args.model, index.manifest, index.uri), index.manifest, index.uri)
         wanted += [*model.of_texts(args.texts), *map(model.of_sound, args.sounds)]
         unwanted = [*model.of_texts(args.unwanted)]
     return combined(wanted, unwanted)

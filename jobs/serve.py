@@ -15,6 +15,7 @@ from mulan.config.errors import MulanError
 from mulan.config.sections import ScaleConfig
 from mulan.launch.cluster import connect
 from mulan.search.manifest import IndexManifest
+from mulan.search.model_spec import check_model_folder, query_model
 from mulan.serving.settings import ServerSettings
 from mulan.storage import filesystem
 
@@ -37,7 +38,7 @@ def main() -> None:
     _check_free(args.host, args.port)
     if args.min_replicas > args.max_replicas:
         raise ServingRefused(f"--min-replicas {args.min_replicas} is more than --max-replicas {args.max_replicas}")
-    _check_model(settings)
+    check_model_folder(settings.model, IndexManifest.read(settings.index_uri), settings.index_uri)
     connect(ScaleConfig(use_gpu=args.use_gpu))
     from mulan.serving.deployment import start_serving
 
@@ -56,7 +57,9 @@ def main() -> None:
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--index", metavar="URI", required=True, help="folder that jobs.index has written")
-    parser.add_argument("--model", metavar="URI", help="folder of the model (default: where it was when it embedded)")
+    parser.add_argument(
+        "--model", metavar="[KIND=]URI", help="folder of the model (default: where it was when it embedded)"
+    )
     parser.add_argument(
         "--host", default=LOOPBACK[0], help="address to listen on; 0.0.0.0 for all (default: %(default)s, this machine)"
     )
@@ -101,7 +104,7 @@ def _settings(args: argparse.Namespace) -> ServerSettings:
         raise ServingRefused(f"{TOKEN_VARIABLE} must have at least 8 letters, digits, and characters of -._~+/=")
     return ServerSettings(
         index_uri=index_uri,
-        model_uri=filesystem.absolute(arguments.checked("--model", args.model) or manifest.model.uri),
+        model=query_model(args.model, manifest, index_uri),
         use_gpu=args.use_gpu,
         token=token,
         # a page of another host could otherwise make a browser on this machine search and hear the collection
@@ -124,12 +127,6 @@ def _check_free(host: str, port: int) -> None:
         raise ServingRefused(
             f"cannot listen on {host}, port {port}: {error.strerror}; give another --port or --host"
         ) from error
-
-
-def _check_model(settings: ServerSettings) -> None:
-    from mulan.search.model_folder import check_model_folder
-
-    check_model_folder(settings.model_uri, IndexManifest.read(settings.index_uri), settings.index_uri)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mulan.data.audio.windows import covering_windows
-from mulan.evaluation.encoders.exported import JointEncoder, open_exported
+from mulan.evaluation.encoders.encoder import Encoder
+from mulan.evaluation.encoders.registry import open_encoder
 from mulan.model.inference.inputs import in_batches
 from mulan.model.inference.mulan import unit_mean
 from mulan.model.inference.passes import WINDOWS_AT_ONCE
@@ -18,29 +19,26 @@ MAX_CHARACTERS = 1000
 class QueryModel:
     """Embeds texts and sounds as unit vectors, float32 [d], which are compared with those of an index."""
 
-    def __init__(self, encoder: JointEncoder) -> None:
+    def __init__(self, encoder: Encoder) -> None:
         self._encoder = encoder
 
     @classmethod
-    def open(
-        cls, model_uri: str, manifest: IndexManifest, index_uri: str, *, device: str | None = None
-    ) -> "QueryModel":
+    def open(cls, spec: str, manifest: IndexManifest, index_uri: str, *, device: str | None = None) -> "QueryModel":
         """Loads the model of an index.
 
         Args:
-            model_uri: Path or URI of the folder of an exported model.
+            spec: ``[KIND=]URI`` of :func:`mulan.evaluation.encoders.registry.open_encoder`.
             manifest: Manifest of the index.
             index_uri: Folder of the index, for messages.
             device: The device to compute on. If None, a CUDA device if available, otherwise the CPU.
 
         Raises:
-            UnusableIndex: It is another model than that of the index.
-            ModelFolderError: It cannot be loaded.
+            OtherModel: It is another model than that of the index.
+            EncoderError, ModelFolderError, PretrainedError: It cannot be loaded.
             StorageError: The storage does not respond.
         """
-        encoder = open_exported(model_uri, name=manifest.model.name, device=device)
-        manifest.check_model(encoder.info.sha256, model_uri, index_uri)
-        assert isinstance(encoder, JointEncoder), "only vectors of joint models are indexed"
+        encoder = open_encoder(spec, device=device)
+        manifest.check_model(encoder.info.sha256, spec, index_uri)
         return cls(encoder)
 
     @property

@@ -106,9 +106,9 @@ class SearchService:
                 return
             device = "cuda" if settings.use_gpu else "cpu"
             if opened is None:
-                model = QueryModel.open(settings.model_uri, index.manifest, index.uri, device=device)
+                model = QueryModel.open(settings.model, index.manifest, index.uri, device=device)
             else:
-                index.manifest.check_model(opened.index.manifest.model.sha256, settings.model_uri, index.uri)
+                index.manifest.check_model(opened.index.manifest.model.sha256, settings.model, index.uri)
                 model = opened.model
             self._opened, self._fault = Opened(index, Overview.read(index.uri), model), ""
         except OtherModel as error:  # what is open has vectors of an index that is gone

@@ -14,8 +14,8 @@ class ServerSettings:
 
     index_uri: str
     """Absolute path or URI of the folder of the index."""
-    model_uri: str
-    """Absolute path or URI of the folder of the model."""
+    model: str
+    """``[KIND=]URI`` of the model, with an absolute path."""
     use_gpu: bool = False
     """Whether the model computes on a GPU."""
     threads: int = 1

@@ -17,7 +17,7 @@ _START_S = 60.0
 
 
 def service_of(collection: TestCollection) -> SearchService:
-    settings = ServerSettings(index_uri=collection.index_uri, model_uri=collection.model_uri)
+    settings = ServerSettings(index_uri=collection.index_uri, model=collection.model_uri)
     return SearchService(settings)
 
 

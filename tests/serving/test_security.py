@@ -17,7 +17,7 @@ TOKEN = "a-token._~+/=="
 @pytest.fixture(scope="module")
 def guarded(collection: TestCollection) -> Iterator[TestClient]:
     settings = ServerSettings(
-        index_uri=collection.index_uri, model_uri=collection.model_uri, token=TOKEN, hosts=("localhost", "[::1]")
+        index_uri=collection.index_uri, model=collection.model_uri, token=TOKEN, hosts=("localhost", "[::1]")
     )
     application = create_app(SearchService(settings))
     with TestClient(application, base_url="http://localhost", follow_redirects=False) as opened:

@@ -108,6 +108,6 @@ def test_what_is_missing_at_the_start_is_said_and_awaited(own: TestCollection, t
 
 
 def test_a_service_that_has_not_opened_anything_says_so(own: TestCollection) -> None:
-    service = SearchService(ServerSettings(index_uri=own.index_uri, model_uri=own.model_uri))
+    service = SearchService(ServerSettings(index_uri=own.index_uri, model=own.model_uri))
     with pytest.raises(NotReady, match="the server is starting"):
         search(service)
