@@ -13,7 +13,7 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from mulan.config.errors import MulanError
 from mulan.config.sections import ScaleConfig
-from mulan.launch.cluster import connect
+from mulan.launch.cluster import connect, started_ray
 from mulan.search.manifest import IndexManifest
 from mulan.search.model_spec import check_model_folder, query_model
 from mulan.serving.settings import ServerSettings
@@ -40,7 +40,7 @@ def main() -> None:
         raise ServingRefused(f"--min-replicas {args.min_replicas} is more than --max-replicas {args.max_replicas}")
     check_model_folder(settings.model, IndexManifest.read(settings.index_uri), settings.index_uri)
     connect(ScaleConfig(use_gpu=args.use_gpu))
-    from mulan.serving.deployment import start_serving
+    from mulan.serving.deployment import start_serving, stop_serving
 
     start_serving(
         settings, host=args.host, port=args.port, min_replicas=args.min_replicas, max_replicas=args.max_replicas
@@ -52,7 +52,11 @@ def main() -> None:
             f"anybody who reaches this machine can search and hear the collection; {TOKEN_VARIABLE} sets a token",
             soft_wrap=True,
         )
-    signal.pause()
+    try:
+        signal.pause()
+    finally:
+        if not started_ray():  # on a cluster that stays
+            stop_serving()
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

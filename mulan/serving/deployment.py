@@ -55,3 +55,8 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
         logging_config=_LOGGING,
     )(serve.ingress(build)())
     serve.run(deployment.bind(), name=NAME, route_prefix="/", blocking=False)
+
+
+def stop_serving() -> None:
+    """Stops the server on the Ray that this process is connected to."""
+    serve.delete(NAME)
