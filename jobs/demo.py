@@ -1,21 +1,27 @@
 """Run mulan end to end on this machine: render a corpus of music, train on it, evaluate: python -m jobs.demo
 
-Writes everything to runs/demo. The same command resumes an interrupted demo.
+Writes everything to runs/demo, also an index of the corpus, which jobs.serve searches. The same command resumes an
+interrupted demo.
 """
 
 import argparse
 import os
+import shlex
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
+from jobs.embed import embed
+from jobs.embed import request as request_embeddings
 from jobs.evaluate import assess, request
 from jobs.joining import print_dry_run
 from jobs.progress import RecordingsProgress
 from jobs.train import train
 from mulan.config.errors import MulanError
+from mulan.config.recipe import Recipe
 from mulan.data.corpus.index import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.launch.checks import check_buildable
+from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.tracking.registry import check_trackers
 
@@ -57,7 +63,40 @@ def main() -> None:
     with run.timed("corpus"), RecordingsProgress("corpus", CONSOLE) as progress:
         build_corpus(data_uri, tracks=args.tracks, seed=SEED, workers=os.cpu_count() or 1, on_progress=progress)
     train(recipe, run)
+    if recipe.loss.weights.embeds_text:
+        with run.timed("search"):
+            make_searchable(recipe, run)
     assess(request(run=run, data_uri=data_uri))
+    if recipe.loss.weights.embeds_text:
+        CONSOLE.print(f"search: python -m jobs.serve --index {shlex.quote(run.search_index_uri)}", soft_wrap=True)
+
+
+def make_searchable(recipe: Recipe, run: Run) -> None:
+    """Embeds the recordings of a run's corpus by its exported model, and indexes them; what is there already stays.
+
+    Raises:
+        MulanError: Too many recordings cannot be embedded, or a machine or the storage failed.
+    """
+    # imports torch
+    from jobs.index import add, described
+    from mulan.collection.embeddings import CollectionEmbeddings
+    from mulan.search.manifest import MANIFEST_NAME, IndexManifest
+
+    embed(
+        request_embeddings(
+            run.model_uri,
+            recipe.data.uri,
+            run.search_embeddings_uri,
+            windows=True,
+            max_skipped_share=recipe.data.max_skipped_share,
+            use_gpu=recipe.scale.use_gpu,
+        )
+    )
+    embeddings, uri = CollectionEmbeddings.open(run.search_embeddings_uri), run.search_index_uri
+    if run.has_search_index and IndexManifest.read(uri).model.sha256 != embeddings.model.sha256:
+        # of the model before the run was trained further; without it, the index is unfinished and made anew
+        filesystem.remove(filesystem.join(uri, MANIFEST_NAME))
+    CONSOLE.print(described(add(uri, embeddings)), soft_wrap=True)
 
 
 if __name__ == "__main__":

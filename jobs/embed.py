@@ -8,6 +8,7 @@ import argparse
 import shlex
 from collections.abc import Iterable, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.joining import join_to_evaluate
 from jobs.progress import FoundProgress, RecordingsProgress
-from mulan.collection.part import DTYPES, RECORDINGS_PER_PART
+from mulan.collection.part import DTYPES, RECORDINGS_PER_PART, Dtype
 from mulan.config.errors import ErrorCollection, MulanError
 from mulan.config.sections import ScaleConfig
 from mulan.launch.cluster import started_ray
@@ -103,51 +104,104 @@ def _add_actors(parser: argparse.ArgumentParser) -> None:
 
 def main() -> None:
     args = parsed_arguments()
-    collection, settings, plan = _requested(args)
-    info = settings.info
+    requested = request(
+        args.model,
+        args.data,
+        args.out,
+        windows=args.windows,
+        dtype=args.dtype,
+        sources=args.settings,
+        recordings_per_part=args.recordings_per_part,
+        max_skipped_share=args.max_skipped_share,
+        use_gpu=args.use_gpu,
+        min_actors=args.min_actors,
+        max_actors=args.max_actors,
+    )
+    info, plan = requested.settings.info, requested.plan
     window_s = info.window_samples / info.sample_rate_hz
     print_lines([f"model   {info.name}: vectors of {info.dim} numbers, windows of {window_s:g} s"])
-    print_lines(_collection_lines(collection, _NAMED_IN_DRY_RUN if args.dry_run else _NAMED))
+    print_lines(_collection_lines(requested.collection, _NAMED_IN_DRY_RUN if args.dry_run else _NAMED))
     missing = sum(len(part.recordings) for part in plan.missing)
     print_lines([f"parts   {len(plan.missing)} of {len(plan.parts)} are missing, with {missing} recordings"])
     if args.dry_run:
         print_lines([f"would embed {missing} recordings, and write them to {plan.folder_uri}"])
         return
-    _embed(args, collection, settings, plan)
+    embed(requested)
     print_lines([f"next    python -m jobs.index --embeddings {shlex.quote(plan.folder_uri)} --out FOLDER"])
 
 
-def _requested(args: argparse.Namespace) -> "tuple[AudioCollection, Settings, EmbeddingPlan]":
-    """Returns what is embedded, after all checks that need no cluster."""
+@dataclass(frozen=True)
+class EmbeddingRequest:
+    """What is embedded, and how."""
+
+    encoder: str
+    """``[KIND=]URI`` of the encoder, the same in every working folder."""
+    collection: "AudioCollection"
+    """The recordings."""
+    settings: "Settings"
+    """What decides the content of the files."""
+    plan: "EmbeddingPlan"
+    """The files, and which of them are missing."""
+    max_skipped_share: float
+    """Maximum share of recordings that cannot be embedded, in [0, 1]."""
+    use_gpu: bool
+    """Whether each actor embeds on a GPU."""
+    min_actors: int
+    """Minimum number of actors."""
+    max_actors: int | None
+    """Maximum number of actors; None for what the cluster offers."""
+
+
+def request(
+    model: str,
+    data_uri: str,
+    out_uri: str,
+    *,
+    windows: bool = False,
+    dtype: Dtype = DTYPES[0],
+    sources: Sequence[str] = (),
+    recordings_per_part: int = RECORDINGS_PER_PART,
+    max_skipped_share: float = MAX_SKIPPED_SHARE,
+    use_gpu: bool = False,
+    min_actors: int = 1,
+    max_actors: int | None = None,
+) -> EmbeddingRequest:
+    """Checks what is to be embedded, before any cluster is joined. The arguments are those of the command.
+
+    Raises:
+        MulanError: The model, the collection or the folder of the vectors cannot be used.
+    """
     errors = ErrorCollection()
-    for flag, uri in (("--data", args.data), ("--out", args.out)):
+    for flag, uri in (("--data", data_uri), ("--out", out_uri)):
         with errors.collecting():
             arguments.checked(flag, uri)
     with errors.collecting():
-        _check_settings(args.settings)
-    if args.max_actors is not None and args.max_actors < args.min_actors:
+        _check_settings(sources)
+    if max_actors is not None and max_actors < min_actors:
         with errors.collecting():
-            raise EmbeddingRefused(f"--max-actors {args.max_actors} is less than --min-actors {args.min_actors}")
+            raise EmbeddingRefused(f"--max-actors {max_actors} is less than --min-actors {min_actors}")
     errors.raise_any()
-    out_uri = filesystem.absolute(args.out)
+    out_uri = filesystem.absolute(out_uri)
     filesystem.check_writable(out_uri)
     # imports torch
     from mulan.collection.plan import Settings, plan_parts
     from mulan.collection.recordings import open_collection
-    from mulan.evaluation.encoders.registry import open_encoder
+    from mulan.evaluation.encoders.registry import absolute_spec, open_encoder
     from mulan.preparation.request import load_settings
 
-    config = load_settings(args.settings)
+    config = load_settings(sources)
     with errors.collecting():
-        collection = open_collection(args.data, config, on_found=FoundProgress("source", CONSOLE))
+        collection = open_collection(data_uri, config, on_found=FoundProgress("source", CONSOLE))
     with errors.collecting():
-        info = open_encoder(args.model, device="cpu").info
+        info = open_encoder(model, device="cpu").info
         if not info.embeds_audio:
-            raise EmbeddingRefused(f"--model {args.model}: it embeds no audio; name another model")
+            raise EmbeddingRefused(f"--model {model}: it embeds no audio; name another model")
     errors.raise_any()
-    settings = Settings(info, args.dtype, args.windows)
-    plan = plan_parts(collection, settings, out_uri, recordings_per_part=args.recordings_per_part)
-    return collection, settings, plan
+    settings = Settings(info, dtype, windows)
+    plan = plan_parts(collection, settings, out_uri, recordings_per_part=recordings_per_part)
+    return EmbeddingRequest(
+        absolute_spec(model), collection, settings, plan, max_skipped_share, use_gpu, min_actors, max_actors
+    )
 
 
 def _check_settings(settings: Sequence[str]) -> None:
@@ -157,37 +211,35 @@ def _check_settings(settings: Sequence[str]) -> None:
         load_settings(settings)
 
 
-def _embed(
-    args: argparse.Namespace, collection: "AudioCollection", settings: "Settings", plan: "EmbeddingPlan"
-) -> None:
+def embed(requested: EmbeddingRequest) -> None:
+    """Joins the cluster, or starts one on this machine, embeds what is missing, and prints what there is."""
+    collection, settings, plan = requested.collection, requested.settings, requested.plan
+    scale = ScaleConfig(workers=1, use_gpu=requested.use_gpu)
     if plan.missing:
-        join_to_evaluate(ScaleConfig(workers=1, use_gpu=args.use_gpu))
+        join_to_evaluate(scale)
     from mulan.collection.embedding import embed_missing, finish, result_lines
     from mulan.evaluation.embedding.pipeline import Actors
-    from mulan.evaluation.encoders.registry import absolute_spec, open_encoder
+    from mulan.evaluation.encoders.registry import open_encoder
     from mulan.launch.heartbeat import report_waiting
 
-    spec = absolute_spec(args.model)
     with (
-        report_waiting("embed", ScaleConfig(workers=1, use_gpu=args.use_gpu), CONSOLE)
-        if plan.missing
-        else nullcontext(),
+        report_waiting("embed", scale, CONSOLE) if plan.missing else nullcontext(),
         RecordingsProgress("embed", CONSOLE) as progress,
     ):
         embed_missing(
             collection,
             plan,
             settings,
-            partial(open_encoder, spec, name=settings.info.name),
+            partial(open_encoder, requested.encoder, name=settings.info.name),
             actors=Actors(
-                use_gpu=args.use_gpu,
+                use_gpu=requested.use_gpu,
                 on_this_machine=started_ray(),
-                min_actors=args.min_actors,
-                max_actors=args.max_actors,
+                min_actors=requested.min_actors,
+                max_actors=requested.max_actors,
             ),
             on_progress=progress,
         )
-    manifest = finish(collection, plan, settings, spec, max_skipped_share=args.max_skipped_share)
+    manifest = finish(collection, plan, settings, requested.encoder, max_skipped_share=requested.max_skipped_share)
     print_lines(result_lines(manifest, plan))
 
 

@@ -47,12 +47,21 @@ def main() -> None:
         change = delete_from_index(uri, _ids(args.delete))
     else:
         embeddings = CollectionEmbeddings.open(arguments.checked("--embeddings", args.embeddings) or "")
-        filesystem.check_writable(uri)
-        with RecordingsProgress("index", CONSOLE) as progress:
-            change = add_to_index(uri, embeddings, approximate_above=args.approximate_above, on_progress=progress)
-    CONSOLE.print(_described(change), soft_wrap=True)
+        change = add(uri, embeddings, approximate_above=args.approximate_above)
+    CONSOLE.print(described(change), soft_wrap=True)
     CONSOLE.print(f"search it: python -m jobs.search --index {args.out} 'slow sad piano'", soft_wrap=True)
     CONSOLE.print(f"or in a browser: python -m jobs.serve --index {args.out}", soft_wrap=True)
+
+
+def add(uri: str, embeddings: CollectionEmbeddings, *, approximate_above: int | None = None) -> Change:
+    """Adds the recordings of embeddings to an index, and shows the progress. The arguments are those of the command.
+
+    Raises:
+        MulanError: The embeddings or the index cannot be used.
+    """
+    filesystem.check_writable(uri)
+    with RecordingsProgress("index", CONSOLE) as progress:
+        return add_to_index(uri, embeddings, approximate_above=approximate_above, on_progress=progress)
 
 
 def _number(text: str) -> int:
@@ -77,7 +86,8 @@ def _ids(given: Sequence[str]) -> list[str]:
     return ids
 
 
-def _described(change: Change) -> str:
+def described(change: Change) -> str:
+    """Returns the line that tells what a change has done."""
     counts = {"added": change.added, "unchanged": change.unchanged, "deleted": change.deleted}
     done = ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to add"
     kind = "approximately" if change.is_approximate else "exactly"

@@ -81,7 +81,8 @@ def evaluate_and_report(
     with report_waiting("evaluate", ScaleConfig(workers=1, use_gpu=options.use_gpu), console):
         evaluation = evaluate(request.models, request.tasks, options, baselines=request.baselines, observer=observer)
     training = None if run is None else training_report(run.metrics(), run.recipe(), run.seconds())
-    report = report_evaluation(evaluation, options.out_uri, training, request.ablation)
+    index_uri = run.search_index_uri if run is not None and run.has_search_index else ""
+    report = report_evaluation(evaluation, options.out_uri, training, request.ablation, index_uri)
     print_report(report.summary, filesystem.join(options.out_uri, HTML_NAME), console)
     if run is not None and run.recipe().logging.trackers:
         send_evaluation(run, run.exported_steps() or 0, evaluation_results(report, options.out_uri))

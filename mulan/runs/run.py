@@ -105,6 +105,21 @@ class Run:
         """URI of the file with the step of the exported model."""
         return filesystem.join(self.uri, "exported.json")
 
+    @property
+    def search_embeddings_uri(self) -> str:
+        """URI of the folder with the vectors of the recordings that the run's model makes searchable."""
+        return filesystem.join(self.uri, "search", "embeddings")
+
+    @property
+    def search_index_uri(self) -> str:
+        """URI of the folder with the index of these recordings."""
+        return filesystem.join(self.uri, "search", "index")
+
+    @property
+    def has_search_index(self) -> bool:
+        """Whether the index is complete."""
+        return filesystem.exists(filesystem.join(self.search_index_uri, "index.json"))
+
     @classmethod
     def at(cls, storage_uri: str | os.PathLike[str], name: str) -> "Run":
         """Returns a run by its name.

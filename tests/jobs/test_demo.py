@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from mulan.search.table import RecordingTable
+
 FORBIDDEN_IN_OUTPUT = ("Warning", "WARNING", "Traceback", "INFO")
 
 
@@ -46,12 +48,19 @@ def test_the_miniature_demo_runs_to_its_report(tmp_path: Path) -> None:
     assert {"accuracy"} <= report["triplets"]["recordings"].keys()
     assert {"genre", "instrument", "mood", "tempo"} <= report["probes"].keys()
     assert report["retrieval"]["captions"]
-    assert {"corpus", "train"} <= report["training"]["seconds"].keys()
+    assert {"corpus", "train", "search"} <= report["training"]["seconds"].keys()
+    index = tmp_path / "demo" / "search" / "index"
+    assert output.index("index  40 added; 40 recordings") < output.index("Zero-shot tagging")
+    assert output.splitlines()[-1] == f"search: python -m jobs.serve --index {index}"
+    assert f"python -m jobs.serve --index {index}" in (tmp_path / "demo" / "report.html").read_text()
+    assert RecordingTable.open(str(index)).has_windows
     assert report["seconds"]["demo"] > 0
     metrics = (tmp_path / "demo" / "metrics.jsonl").read_text()
     checkpoints = sorted(path.name for path in (tmp_path / "demo").glob("checkpoint_0*"))
 
     again = run_demo(tmp_path)
     assert "corpus  already there" in again
+    assert "embed  already there" in again
+    assert "index  40 unchanged; 40 recordings" in again
     assert (tmp_path / "demo" / "metrics.jsonl").read_text() == metrics
     assert sorted(path.name for path in (tmp_path / "demo").glob("checkpoint_0*")) == checkpoints

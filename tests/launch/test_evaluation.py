@@ -16,6 +16,7 @@ from mulan.launch.evaluation import EvaluationRequest, check_models, evaluate_an
 from mulan.model.inference.files import ModelFolderError
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
+from mulan.storage import filesystem
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.tasks.joint import JointTask
 from tests.evaluation.report.training_lines import training_lines
@@ -30,6 +31,7 @@ def request_of_run(tiny_corpus: str, tmp_path: Path) -> EvaluationRequest:
     JsonLinesLog(run.metrics_uri).append(training_lines(3))
     with run.timed("train"):
         pass
+    filesystem.write_atomically(f"{run.search_index_uri}/index.json", b"{}")
     tasks = task_requests(["tags", "captions"], default_corpus=tiny_corpus)
     return EvaluationRequest({"run": f"exported={run.model_uri}"}, tasks, EvaluationOptions(run.uri), run=run)
 
@@ -55,6 +57,7 @@ def test_the_report_has_scores_and_the_training(
     page = Path(run.uri, "report.html").read_text()
     assert "very high" in page
     assert "Training loss" in page
+    assert f"python -m jobs.serve --index {run.search_index_uri}" in page
     printed = console.export_text()
     assert "report.html" in printed
     assert '"A steady' in printed, "an example of a query"

@@ -40,6 +40,7 @@ def report_evaluation(
     out_uri: str,
     training: TrainingReport | None = None,
     ablation: Ablation | None = None,
+    index_uri: str = "",
 ) -> WrittenReport:
     """Writes ``report.json`` and ``report.html`` to a folder.
 
@@ -48,6 +49,7 @@ def report_evaluation(
         out_uri: The folder, a local path or any fsspec URI.
         training: How the first model was trained; None if it is not known.
         ablation: What the models are variants of, if the report is to have the tables of a text ablation.
+        index_uri: Folder of an index in which the first model searches; empty if there is none.
     """
     summary = summarize(
         evaluation.scores,
@@ -64,6 +66,7 @@ def report_evaluation(
         excerpts=excerpts(heard_recordings(summary), lambda recording: _read(evaluation, recording)),
         space=tuple(islice(_maps(evaluation), _MAX_MAPS)),
         training=training,
+        index_uri=index_uri,
     )
     write_report(out_uri, summary, content)
     return WrittenReport(summary, content.space)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
@@ -45,6 +46,13 @@ class PageContent:
     """Maps of the recordings."""
     training: TrainingReport | None = None
     """How the first model was trained; None if it is not known."""
+    index_uri: str = ""
+    """Folder of an index in which the first model searches; empty if there is none."""
+
+    @property
+    def serve_command(self) -> str:
+        """The command that opens the index in a browser."""
+        return f"python -m jobs.serve --index {shlex.quote(self.index_uri)}"
 
 
 @dataclass(frozen=True)

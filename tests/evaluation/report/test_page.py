@@ -123,6 +123,15 @@ def test_the_page_fetches_nothing_and_its_links_lead_somewhere(page: Page, text:
     assert not re.search(r"@import|url\(|<script|<link|src=\"http|href=\"http", text)
 
 
+def test_the_page_says_how_to_search_the_collection_if_there_is_an_index(summary: dict[str, Any], text: str) -> None:
+    assert "jobs.serve" not in text
+    found = Page(render_page(summary, PageContent(index_uri="/runs/my <b>/index")))
+    assert "Search this collection" in found.words
+    assert "python -m jobs.serve --index '/runs/my <b>/index'" in found.words
+    assert [each for each in found.references if each.startswith("http")] == ["http://127.0.0.1:8000/"]
+    assert "#search" in found.references
+
+
 def test_every_score_interval_and_name_is_on_the_page(page: Page, summary: dict[str, Any]) -> None:
     words = set(page.words)
     for row in summary["comparison"]:
