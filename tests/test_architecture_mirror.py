@@ -34,6 +34,8 @@ TESTS_OF_SEVERAL_MODULES = {
 TESTED_ELSEWHERE: dict[str, str] = {
     "mulan/benchmarks/checkpoint_process.py": "tests/benchmarks/test_checkpoints.py runs it as processes",
     "mulan/launch/attempt.py": "tests/launch/test_fit.py trains on Ray's workers",
+    "mulan/serving/deployment.py": "tests/jobs/test_serve.py starts it on Ray Serve",
+    "mulan/serving/replica.py": "tests/jobs/test_serve.py starts it on Ray Serve",
     "mulan/__init__.py": "tests/test_imports.py tests what it loads, and all tests of MuLan use it",
 }
 """Modules with logic but without a test file of their name, and the tests that cover them."""

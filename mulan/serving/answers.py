@@ -30,6 +30,11 @@ def status_of(error: MulanError) -> int:
     return next((status for kind, status in _STATUSES if isinstance(error, kind)), 503)
 
 
+def headers_of_status(status: int) -> dict[str, str]:
+    """Returns the headers that tell a client when to try again."""
+    return {"Retry-After": "5"} if status == 503 else {}
+
+
 def recording_of(row: IndexedRow) -> ListedRecording:
     """Returns a recording of the index as the API answers it."""
     return ListedRecording(**_known(row))

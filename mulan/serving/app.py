@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from mulan.config.errors import MulanError
 from mulan.serving import api, page_routes
-from mulan.serving.answers import status_of
+from mulan.serving.answers import headers_of_status, status_of
 from mulan.serving.audio import UnsatisfiableRange
 from mulan.serving.security import Application, Protected
 from mulan.serving.service import SearchService
@@ -55,9 +55,8 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
 
 async def _faulty(request: Request, error: Exception) -> Response:
     assert isinstance(error, MulanError)
-    response = JSONResponse({"detail": str(error)}, status_of(error))
-    if response.status_code == 503:
-        response.headers["Retry-After"] = "5"
+    status = status_of(error)
+    response = JSONResponse({"detail": str(error)}, status, headers_of_status(status))
     if isinstance(error, UnsatisfiableRange):
         response.headers["Content-Range"] = f"bytes */{error.length}"
     return response

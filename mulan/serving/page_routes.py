@@ -1,15 +1,16 @@
 """The routes of the page, which works without scripts, and of its files."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from importlib import resources
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic import ConfigDict, Field
 
 from mulan.config.errors import MulanError
-from mulan.serving.answers import collection_of, hits_of, status_of
+from mulan.serving.answers import collection_of, headers_of_status, hits_of, status_of
 from mulan.serving.api import service_of, with_sound
 from mulan.serving.api_page import render_api_page
 from mulan.serving.page import ShownQuery, render_page, render_results
@@ -27,6 +28,7 @@ class PageParameters(SearchParameters):
 
 
 Parameters = Annotated[PageParameters, Query()]
+Rendering = Callable[[Collection, ShownQuery, Hits | Fault | None], str]
 
 _MEDIA_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 _FILES = {
@@ -44,27 +46,19 @@ router = APIRouter(include_in_schema=False)
 @router.get("/")
 async def page(request: Request, parameters: Parameters) -> Response:
     """Returns the page, with the results of a search if one is asked for."""
-    collection, status = _NOTHING, 200
-    outcome: Hits | Fault | None = None
-    try:
-        collection = collection_of(service_of(request).opened)
-        if parameters.asks:
-            outcome = await _hits(request, parameters, has_sound=False)
-    except MulanError as error:
-        outcome, status = Fault(detail=str(error)), status_of(error)
-    return HTMLResponse(render_page(collection, await _shown(request, parameters), outcome), status)
+    return await _answered(request, parameters, render_page, has_sound=False)
 
 
 @router.get("/results")
 async def results(request: Request, parameters: Parameters) -> Response:
     """Returns the results of a search by words as a part of the page."""
-    return await _results(request, parameters, has_sound=False)
+    return await _answered(request, parameters, render_results, has_sound=False)
 
 
 @router.post("/results")
 async def results_by_sound(request: Request, parameters: Parameters) -> Response:
     """Returns the results of a search by sound as a part of the page."""
-    return await _results(request, parameters, has_sound=True)
+    return await _answered(request, parameters, render_results, has_sound=True)
 
 
 @router.get("/docs")
@@ -78,11 +72,11 @@ async def static_file(name: str) -> Response:
     """Returns a file of the page."""
     content, media_type = _FILES.get(name, (b"", ""))
     if not media_type:
-        return Response(status_code=404)
+        raise HTTPException(404)
     return Response(content, media_type=media_type, headers={"Cache-Control": "no-cache"})
 
 
-async def _results(request: Request, parameters: PageParameters, *, has_sound: bool) -> Response:
+async def _answered(request: Request, parameters: PageParameters, render: Rendering, *, has_sound: bool) -> Response:
     collection, status = _NOTHING, 200
     outcome: Hits | Fault | None = None
     try:
@@ -91,7 +85,8 @@ async def _results(request: Request, parameters: PageParameters, *, has_sound: b
             outcome = await _hits(request, parameters, has_sound=has_sound)
     except MulanError as error:
         outcome, status = Fault(detail=str(error)), status_of(error)
-    return HTMLResponse(render_results(collection, await _shown(request, parameters), outcome), status)
+    content = render(collection, await _shown(request, parameters), outcome)
+    return HTMLResponse(content, status, headers_of_status(status))
 
 
 async def _hits(request: Request, parameters: PageParameters, *, has_sound: bool) -> Hits:
