@@ -114,7 +114,6 @@ IMPORTED_LATE = {
     "mulan/launch/worker.py": "DeepSpeed chooses its accelerator when imported, from the environment of the worker",
     "mulan/monitoring/live_report.py": "the driver of a run does not wait for matplotlib",
     "mulan/preparation/pipeline.py": "without models, no process of a preparation loads their libraries",
-    "mulan/serving/deployment.py": "only the processes of the server load the libraries of models",
     "mulan/debugging/replay.py": "DeepSpeed chooses its accelerator when imported; this process has chosen one",
     "mulan/serving/deployment.py": "only the processes of a server load the libraries of models",
     "mulan/tracking/registry.py": "trackers are optional dependencies, and take seconds to import",
