@@ -14,7 +14,7 @@ DATA ?= runs/demo/corpus
 help:  ## list all targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(INSTALLED)  ## render a corpus, train on it and evaluate; results are in runs/demo
+demo: $(INSTALLED)  ## render a corpus, train on it, index it for searches and evaluate; results are in runs/demo
 	@$(BIN)/python -m jobs.demo
 
 check: lint  ## lint, and run all tests that start neither Ray nor another process
