@@ -10,6 +10,8 @@ from rich.text import Text
 PLAIN_PERIOD_S = 10.0
 _MIN_MEASURED_S = 5.0
 """Time after the first recordings from which on the rate is shown."""
+_MIN_MEASURED_AT_END_S = 0.5
+"""The same when all are finished, which may be at once."""
 
 
 class RecordingsProgress:
@@ -50,7 +52,7 @@ class RecordingsProgress:
         if self._first is None and done:
             self._first = (now, done)
         begun, before = self._first or (now, 0)
-        if done > before and (now - begun >= _MIN_MEASURED_S or done == total):
+        if done > before and now - begun >= (_MIN_MEASURED_S if done < total else _MIN_MEASURED_AT_END_S):
             rate = (done - before) / max(now - begun, 1e-9)
             left = (total - done) / rate
             self._last += f"  {rate:.1f}/s  {int(left // 60)}:{int(left % 60):02d} left"

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
+import pyarrow.compute as pc
 
 from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.report.plane import on_plane
@@ -31,10 +32,13 @@ def overview_of(table: RecordingTable, *, seed: int = 0) -> Overview:
     """
     counts: Counter[str] = Counter()
     for chunk in table.column("tags").chunks:
-        counts.update(chunk.flatten().to_pylist())
+        found = pc.value_counts(chunk.flatten())
+        counts.update(dict(zip(found.field("values").to_pylist(), found.field("counts").to_pylist(), strict=True)))
     # in alphabetical order within equal counts, so that the order of recordings does not matter
     tags = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_TAGS]
-    windows = sum(map(len, table.column("window_starts_s").to_pylist())) if table.has_windows else 0
+    windows = 0
+    if table.has_windows:
+        windows = pc.sum(pc.list_value_length(table.column("window_starts_s"))).as_py() or 0
     category, points = _map(table, seed)
     return Overview(
         recordings=table.count(),
@@ -58,14 +62,15 @@ def _examples(tags: Sequence[str]) -> tuple[str, ...]:
 
 
 def _map(table: RecordingTable, seed: int) -> tuple[str, tuple[MapPoint, ...]]:
-    ids = np.array(table.column("recording_id").to_pylist(), object)
+    ids = table.column("recording_id")
     if len(ids) < MIN_POINTS:
         return "", ()
-    ids = np.sort(ids)  # so that the map does not depend on the order in which they were added
+    order = pc.sort_indices(ids)  # so that the map does not depend on the order in which they were added
     if len(ids) > MAX_POINTS:
-        ids = ids[np.sort(np.random.default_rng(seed).choice(len(ids), MAX_POINTS, replace=False))]
-    found = table.with_ids(ids.tolist())
-    rows = [found[name] for name in ids.tolist()]
+        order = order.take(np.sort(np.random.default_rng(seed).choice(len(ids), MAX_POINTS, replace=False)))
+    names = ids.take(order).to_pylist()
+    found = table.with_ids(names)
+    rows = [found[name] for name in names]
     category, groups = tag_groups([row.tags for row in rows])
     places = _within_margins(on_plane(np.stack([row.vector for row in rows]), seed=seed))
     return category, tuple(
