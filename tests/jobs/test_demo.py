@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mulan.search.manifest import IndexManifest
 from mulan.search.table import RecordingTable
 
 FORBIDDEN_IN_OUTPUT = ("Warning", "WARNING", "Traceback", "INFO")
@@ -57,10 +58,14 @@ def test_the_miniature_demo_runs_to_its_report(tmp_path: Path) -> None:
     assert report["seconds"]["demo"] > 0
     metrics = (tmp_path / "demo" / "metrics.jsonl").read_text()
     checkpoints = sorted(path.name for path in (tmp_path / "demo").glob("checkpoint_0*"))
+    manifest = index / "index.json"
+    model = report["models"][0]["sha256"]
+    manifest.write_text(manifest.read_text().replace(model, "0" * 64))  # of a model that was trained for fewer steps
 
     again = run_demo(tmp_path)
     assert "corpus  already there" in again
     assert "embed  already there" in again
-    assert "index  40 unchanged; 40 recordings" in again
+    assert "index  40 added; 40 recordings" in again
+    assert IndexManifest.read(str(index)).model.sha256 == model
     assert (tmp_path / "demo" / "metrics.jsonl").read_text() == metrics
     assert sorted(path.name for path in (tmp_path / "demo").glob("checkpoint_0*")) == checkpoints
