@@ -73,7 +73,7 @@ COMPILE = uv pip compile --quiet pyproject.toml --universal --python-version 3.1
 
 lock:  ## resolve requirements.lock and requirements-runtime.lock again (needs uv)
 	$(COMPILE) --extra cluster --extra demo --extra dev --extra kubernetes --extra trackers --output-file requirements.lock
-	$(COMPILE) --extra cluster --extra trackers --constraint requirements.lock --output-file requirements-runtime.lock
+	$(COMPILE) --extra cluster --extra kubernetes --extra trackers --constraint requirements.lock --output-file requirements-runtime.lock
 
 clean:  ## remove .venv; runs are kept
 	rm -rf .venv
