@@ -88,6 +88,7 @@ USING_RAYS_OWN_CHECKS = {
 }
 
 IMPORTED_LATE = {
+    "mulan/serving/deployment.py": "the libraries of models, which only the processes of the server need",
     "jobs/joining.py": "a refused job does not wait for Ray",
     "jobs/ablate.py": "a refused job does not wait for the libraries of models",
     "jobs/bench.py": "the libraries of a benchmark are loaded only for it",
