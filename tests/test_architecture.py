@@ -116,7 +116,6 @@ IMPORTED_LATE = {
     "mulan/monitoring/live_report.py": "the driver of a run does not wait for matplotlib",
     "mulan/preparation/pipeline.py": "without models, no process of a preparation loads their libraries",
     "mulan/debugging/replay.py": "DeepSpeed chooses its accelerator when imported; this process has chosen one",
-    "mulan/serving/deployment.py": "only the processes of a server load the libraries of models",
     "mulan/tracking/registry.py": "trackers are optional dependencies, and take seconds to import",
     "tests/conftest.py": "Ray reads its environment when imported",
     "tune/sweep.py": "a refused sweep does not wait for Ray",

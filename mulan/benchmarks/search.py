@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from mulan.benchmarks.clustered import DIM, NEIGHBOURS, QUERIES, write_clustered
-from mulan.benchmarks.measure import BenchmarkFailed, Figure, in_fresh_process
+from mulan.benchmarks.measure import BenchmarkFailed, BenchmarkRefused, Figure, in_fresh_process
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.benchmarks.search_load import LoadReading
 from mulan.benchmarks.store_process import StoreReading
@@ -61,6 +61,11 @@ def bench_search(
         stores: Any of :data:`STORES`.
         progress: Called with a line of text after each measurement.
     """
+    unknown = [store for store in stores if store not in STORES]
+    if unknown or min(recordings, clients, 1 + requests, 1 + vectors) < 1:
+        raise BenchmarkRefused(
+            f"there are the stores {', '.join(STORES)}; numbers must be positive, but --requests and --vectors may be 0"
+        )
     rows, goals = [], []
     with tempfile.TemporaryDirectory() as folder:
         if requests:

@@ -12,6 +12,8 @@ from mulan.search.table import Snapshot
 
 _ROWS_AT_ONCE = 2**18
 """Number of rows whose similarities are in memory at once, for each query."""
+_ROUNDING = 1e-5
+"""Maximum difference of scores whose order float32 may change."""
 
 
 class ExactSearch:
@@ -39,8 +41,9 @@ class ExactSearch:
     def nearest(self, queries: Sequence[Query]) -> list[np.ndarray]:
         """Returns for each query where the nearest rows are in the table, uint64, a few more than asked for.
 
-        Products are computed in float32, and all queries share one pass over the vectors. Rows whose order that could
-        change are among the surplus, so that they can be ordered by exact scores.
+        Products are computed in float32, and all queries share one pass over the vectors. Rows whose order the rounding
+        could change are among the surplus, so that they can be ordered by exact scores; a query to which more rows are
+        nearly equally near is repeated in float64.
         """
         most = max(query.candidates for query in queries)
         wanted = torch.from_numpy(np.stack([query.vector for query in queries]))
@@ -57,10 +60,25 @@ class ExactSearch:
             scores, rows = torch.cat([scores, best.values], 1), torch.cat([rows, best.indices + start], 1)
         best = scores.topk(min(most, scores.shape[1]), dim=1)
         found = rows.gather(1, best.indices).numpy()
-        return [
-            self._row_ids[row[: query.candidates][row_scores[: query.candidates] > -np.inf]]
-            for query, row, row_scores in zip(queries, found, best.values.numpy(), strict=True)
-        ]
+        nearest = []
+        for query, places, own in zip(queries, found, best.values.numpy(), strict=True):
+            places, own = places[: query.candidates], own[: query.candidates]
+            is_close = len(own) > query.hits and own[-1] > max(-np.inf, own[query.hits - 1] - _ROUNDING)
+            is_close = is_close and query.vector.any()  # without anything wanted, all rows are equally good
+            nearest.append(self._row_ids[self._nearest_in_float64(query) if is_close else places[own > -np.inf]])
+        return nearest
+
+    def _nearest_in_float64(self, query: Query) -> np.ndarray:
+        """Returns the numbers of the rows that are nearest to a query; of equal ones the first."""
+        wanted, scores = query.vector.astype(np.float64), np.empty(len(self._vectors))
+        for start in range(0, len(scores), _ROWS_AT_ONCE):
+            scores[start : start + _ROWS_AT_ONCE] = (
+                self._vectors[start : start + _ROWS_AT_ONCE].double().numpy() @ wanted
+            )
+        if not query.filter.is_empty:
+            scores[~self._mask(query.filter)] = -np.inf
+        best = np.argsort(-scores, kind="stable")[: query.candidates]
+        return best[scores[best] > -np.inf]
 
     def _mask(self, conditions: Filter) -> np.ndarray:
         """Returns which rows meet conditions, bool [n]."""

@@ -37,6 +37,19 @@ def test_each_query_has_conditions_of_its_own() -> None:
     assert rows == [list(range(1, 30, 2)), list(range(30)), [10, 12, 14], []]
 
 
+def test_rows_that_float32_cannot_order_are_found_in_order() -> None:
+    centre, other = planted_vectors(2).astype(np.float64)
+    nearly = np.stack([centre + number * 1e-7 * other for number in range(200)]).astype(np.float32)
+    vectors = nearly[np.random.default_rng(0).permutation(200)]
+    query = np.asarray(centre + 3 * other, np.float32)
+    (found,) = ExactSearch(snapshot(vectors)).nearest([Query(query, 5)])
+    exact = vectors.astype(np.float64) @ query.astype(np.float64)
+    places = (found.astype(int) - 5) // 3
+    np.testing.assert_array_equal(exact[places], np.sort(exact)[::-1][: len(places)])
+    (some,) = ExactSearch(snapshot(vectors)).nearest([Query(query, 5, Filter(("genre:rock",)))])
+    assert set((some.astype(int) - 5) // 3 % 2) == {1}
+
+
 def test_equal_vectors_are_all_found() -> None:
     vectors = np.repeat(planted_vectors(1), 10, axis=0)
     (found,) = ExactSearch(snapshot(vectors)).nearest([Query(vectors[0], 10)])

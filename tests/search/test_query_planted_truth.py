@@ -72,7 +72,7 @@ def index_uri(tmp_path_factory: pytest.TempPathFactory, model_uri: str) -> str:
 
 @pytest.fixture(scope="module")
 def client(index_uri: str, model_uri: str) -> Iterator[TestClient]:
-    service = SearchService(ServerSettings(index_uri=index_uri, model_uri=model_uri))
+    service = SearchService(ServerSettings(index_uri=index_uri, model=model_uri))
     with TestClient(create_app(service), base_url="http://localhost") as opened:
         yield opened
 

@@ -24,7 +24,7 @@ ROUTES_OF_THE_INDEX = [
 def unopened(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TestClient, str]]:
     """Yields an application whose index does not exist, and the folder where it should be."""
     folder = str(tmp_path_factory.mktemp("none"))
-    settings = ServerSettings(index_uri=folder, model_uri=folder)
+    settings = ServerSettings(index_uri=folder, model=folder)
     with TestClient(create_app(SearchService(settings)), base_url="http://localhost") as client:
         yield client, folder
 
@@ -150,7 +150,7 @@ def test_audio_whose_file_is_gone_or_truncated_is_said_to_be_missing(tmp_path: P
 
 def test_an_index_that_comes_later_is_opened_by_another_start(tmp_path: Path, collection: TestCollection) -> None:
     index = tmp_path / "index"
-    settings = ServerSettings(index_uri=str(index), model_uri=collection.model_uri)
+    settings = ServerSettings(index_uri=str(index), model=collection.model_uri)
     service = SearchService(settings)
     with TestClient(create_app(service), base_url="http://localhost") as client:
         assert client.get("/healthz").status_code == 503
