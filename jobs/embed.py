@@ -184,6 +184,7 @@ def request(
     out_uri = filesystem.absolute(out_uri)
     filesystem.check_writable(out_uri)
     # imports torch
+    from mulan.collection.embeddings import check_same_collection
     from mulan.collection.plan import Settings, plan_parts
     from mulan.collection.recordings import open_collection
     from mulan.evaluation.encoders.registry import absolute_spec, open_encoder
@@ -192,6 +193,7 @@ def request(
     config = load_settings(sources)
     with errors.collecting():
         collection = open_collection(data_uri, config, on_found=FoundProgress("source", CONSOLE))
+        check_same_collection(out_uri, collection.name)
     with errors.collecting():
         info = open_encoder(model, device="cpu").info
         if not info.embeds_audio:

@@ -183,6 +183,7 @@ def finish(
         recordings=rows,
         parts=tuple(part.name for part in plan.parts),
         skipped=dict(counts.most_common()),
+        data=collection.name,
     )
     write_manifest(plan.folder_uri, manifest, skipped)
     for name in plan.stale:

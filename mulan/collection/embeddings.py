@@ -77,6 +77,8 @@ class Manifest(Section):
     """Names of the files of the parts, in their order."""
     skipped: dict[str, NonNegativeInt]
     """Number of recordings that could not be embedded, by reason."""
+    data: str = ""
+    """The collection, ``KIND=URI``."""
 
 
 def write_skipped(folder_uri: str, skipped: Sequence[Mapping[str, str]]) -> None:
@@ -189,6 +191,29 @@ class CollectionEmbeddings:
                 yield batch
         if count != self.count:
             raise EmbeddingsError(f"{self.uri} has {count} recordings and states {self.count}; {AGAIN}")
+
+
+def check_same_collection(folder_uri: str, data: str) -> None:
+    """Checks that a folder is not that of the vectors of another collection, which would be replaced.
+
+    Args:
+        folder_uri: Folder for the vectors of a collection.
+        data: The collection, ``KIND=URI``.
+
+    Raises:
+        EmbeddingsError: It has the vectors of another one.
+        StorageError, StoragePermanentError: It cannot be read.
+    """
+    try:
+        values = parse_json(filesystem.read_bytes(filesystem.join(folder_uri, MANIFEST_NAME)))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return  # unfinished or damaged, and made again
+    found = values.get("data") if isinstance(values, dict) else None
+    if found and found != data:
+        raise EmbeddingsError(
+            f"{folder_uri} has the vectors of {found}, which those of {data} would replace; give another folder, or "
+            f"remove its {MANIFEST_NAME} if that is what you want, or if the collection has moved"
+        )
 
 
 def _unfinished(uri: str, names: Sequence[str]) -> EmbeddingsError:

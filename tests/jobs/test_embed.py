@@ -18,6 +18,7 @@ from mulan.tasks.joint import JointTask
 from tests.evaluation.small_model import RECIPE
 from tests.jobs.called import Job, assert_refused
 from tests.preparation.sources_of_tests import tones
+from tests.search.planted import planted_vectors, write_planted
 from tests.sounds import flac, tone
 
 
@@ -40,6 +41,17 @@ def music(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "4.flac").write_bytes(flac(tone(500, 1.2))[:12_000])
     (folder / "5.mp3").touch()
     return folder
+
+
+def test_vectors_of_another_collection_are_not_replaced(job: Job, model_uri: str, music: Path, tmp_path: Path) -> None:
+    out = write_planted(tmp_path / "vectors", planted_vectors(3)).uri
+    manifest = Path(out, "embeddings.json")
+    manifest.write_text(manifest.read_text().replace('"data": ""', '"data": "folder=/other"'))
+    code, _, err = job("embed", "--model", model_uri, "--data", str(music), "--out", out, "--dry-run")
+    assert code == 2
+    assert f"{out} has the vectors of folder=/other, which those of folder={music} would replace" in err
+    manifest.unlink()
+    assert job("embed", "--model", model_uri, "--data", str(music), "--out", out, "--dry-run")[0] == 0
 
 
 def test_a_dry_run_says_what_would_be_embedded_and_writes_nothing(
