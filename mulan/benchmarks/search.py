@@ -62,7 +62,7 @@ def bench_search(
         progress: Called with a line of text after each measurement.
     """
     unknown = [store for store in stores if store not in STORES]
-    if unknown or min(recordings, clients, 1 + requests, 1 + vectors) < 1:
+    if unknown or min(requests, vectors) < 0 or (requests and min(recordings, clients) < 1):
         raise BenchmarkRefused(
             f"there are the stores {', '.join(STORES)}; numbers must be positive, but --requests and --vectors may be 0"
         )
