@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mulan.benchmarks import search
-from mulan.benchmarks.measure import BenchmarkFailed
+from mulan.benchmarks.measure import BenchmarkRefused
 from mulan.benchmarks.search import GOAL_GIB, GOAL_P50_MS, GOAL_P99_MS, GOAL_QUERY_MS, GOAL_RECALL, bench_search
 
 pytestmark = pytest.mark.processes
@@ -27,9 +28,11 @@ def test_the_report_of_a_store_has_its_goals(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["settings"]["vectors"] == 2000
 
 
-def test_an_unfinished_measurement_is_reported() -> None:
-    with pytest.raises(BenchmarkFailed, match="store_process build none"):
-        bench_search(recordings=0, requests=0, clients=1, vectors=500, stores=["none"], progress=lambda _: None)
+@pytest.mark.parametrize("wrong", [{"stores": ["none"]}, {"vectors": -1}, {"requests": -1}, {"requests": 1}])
+def test_what_cannot_be_measured_is_refused(wrong: dict[str, Any]) -> None:
+    numbers = {"recordings": 0, "requests": 0, "clients": 1, "vectors": 500, "stores": ["lancedb"]} | wrong
+    with pytest.raises(BenchmarkRefused, match="there are the stores lancedb, "):
+        bench_search(**numbers, progress=lambda line: None)
 
 
 @pytest.mark.long(group="layouts")
