@@ -11,6 +11,7 @@ from pathlib import Path
 from jobs import arguments
 from jobs.arguments import CONSOLE
 from jobs.progress import RecordingsProgress
+from mulan.collection.embeddings import MANIFEST_NAME as EMBEDDINGS
 from mulan.collection.embeddings import CollectionEmbeddings
 from mulan.config.errors import MulanError
 from mulan.search.building import APPROXIMATE_ABOVE, Change, add_to_index, delete_from_index
@@ -47,6 +48,8 @@ def main() -> None:
         change = delete_from_index(uri, _ids(args.delete))
     else:
         embeddings = CollectionEmbeddings.open(arguments.checked("--embeddings", args.embeddings) or "")
+        if filesystem.exists(filesystem.join(uri, EMBEDDINGS)):
+            raise IndexRefused(f"--out {args.out} is a folder of embeddings; give another one for the index")
         change = add(uri, embeddings, approximate_above=args.approximate_above)
     CONSOLE.print(described(change), soft_wrap=True)
     CONSOLE.print(f"search it: python -m jobs.search --index {args.out} 'slow sad piano'", soft_wrap=True)
@@ -78,7 +81,8 @@ def _ids(given: Sequence[str]) -> list[str]:
             ids.append(each)
             continue
         try:
-            ids += [line for line in Path(each[1:]).read_text(encoding="utf-8").splitlines() if line]
+            # not splitlines, which also splits at characters that ids may contain
+            ids += filter(None, Path(each[1:]).read_text(encoding="utf-8").split("\n"))
         except (OSError, ValueError) as error:
             raise IndexRefused(f"--delete {each}: the file cannot be read: {error}") from error
     if not ids:

@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="jobs.search", description=__doc__.split("\n")[0])
     _add_arguments(parser)
     args = parser.parse_args()
+    args.texts, args.unwanted = ([text for text in texts if text.strip()] for texts in (args.texts, args.unwanted))
     if not (args.texts or args.unwanted or args.sounds or args.recordings):
         raise SearchRefused("nothing to search for: give a text, --like FILE, --like-id ID, or --not TEXT")
     conditions = Filter(tuple(args.tags), args.min_duration_s, args.max_duration_s)
@@ -113,7 +114,8 @@ def _unknown_tags(args: argparse.Namespace) -> str:
     """Returns which of the tags no recording seems to have, with similar ones, as the end of a message."""
     known = [each.tag for each in Overview.read(args.index).tags]
     unknown = [tag for tag in args.tags if tag not in known]
-    similar = {tag: difflib.get_close_matches(tag, known, n=1) for tag in unknown}
+    by_text = {split_tag(tag)[1]: tag for tag in known}
+    similar = {tag: [by_text[tag]] if tag in by_text else difflib.get_close_matches(tag, known, n=1) for tag in unknown}
     named = [f"no recording has the tag {tag}: {', '.join(found)}?" for tag, found in similar.items() if found]
     return "".join(f"; {each}" for each in named)
 

@@ -134,4 +134,4 @@ def _check_free(host: str, port: int) -> None:
 
 
 if __name__ == "__main__":
-    arguments.end(main, repeated="starts it again")
+    arguments.end(main, repeated=f"starts it again, with {TOKEN_VARIABLE} if it was set")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 
 from mulan.search.query import Filter, Query
@@ -37,6 +38,12 @@ class ExactSearch:
         values = self._others.take(pa.array(places)).to_pylist()
         vectors = self._vectors.numpy()[places]
         return [IndexedRow.of({**each, VECTOR: vector}) for each, vector in zip(values, vectors, strict=True)]
+
+    def with_id(self, recording_id: str) -> IndexedRow | None:
+        """Returns the row of a recording; None if there is none."""
+        assert self._others is not None
+        place = pc.index(self._others["recording_id"], recording_id).as_py()
+        return None if place < 0 else self.take(self._row_ids[[place]])[0]
 
     def nearest(self, queries: Sequence[Query]) -> list[np.ndarray]:
         """Returns for each query where the nearest rows are in the table, uint64, a few more than asked for.

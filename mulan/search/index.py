@@ -86,10 +86,13 @@ class SearchIndex:
             UnknownRecording: It is not in the index.
             StorageError: The storage cannot be read.
         """
-        found = self._table.with_ids([recording_id])
-        if recording_id not in found:
+        if isinstance(self._search, ExactSearch) and self._search.has_rows:
+            found = self._search.with_id(recording_id)
+        else:
+            found = self._table.with_ids([recording_id]).get(recording_id)
+        if found is None:
             raise UnknownRecording(recording_id)
-        return found[recording_id]
+        return found
 
 
 def _ranked(query: Query, rows: Sequence[IndexedRow]) -> list[Found]:

@@ -1,5 +1,6 @@
 """What the service returns, as the API answers it: recordings, hits, the collection, and faults with their statuses."""
 
+import logging
 from typing import Any
 from urllib.parse import quote
 
@@ -12,6 +13,9 @@ from mulan.serving.audio import UnavailableAudio, UnsatisfiableRange
 from mulan.serving.schema import Collection, CollectionMap, Hit, Hits, ListedRecording
 from mulan.serving.service import Answer, Opened
 from mulan.serving.uploads import UploadRefused
+from mulan.storage.errors import StorageError
+
+_LOGGER = logging.getLogger("ray.serve")
 
 _STATUSES: tuple[tuple[type[MulanError], int], ...] = (
     (UnknownRecording, 404),
@@ -33,6 +37,14 @@ def status_of(error: MulanError) -> int:
 def headers_of_status(status: int) -> dict[str, str]:
     """Returns the headers that tell a client when to try again."""
     return {"Retry-After": "5"} if status == 503 else {}
+
+
+def detail_of(error: MulanError) -> str:
+    """Returns what a client is told of an error; where the storage has failed stands in the log of the server."""
+    if isinstance(error, StorageError):
+        _LOGGER.warning("%s", error)
+        return "the index cannot be read at the moment; the log of the server says why"
+    return str(error)
 
 
 def recording_of(row: IndexedRow) -> ListedRecording:
@@ -58,6 +70,7 @@ def _known(row: IndexedRow) -> dict[str, Any]:
         "tags": list(row.tags),
         "waveform": list(row.waveform),
         "audio": f"/audio/{quote(row.recording_id, safe='')}",
+        "offset_s": row.start_s,
     }
 
 

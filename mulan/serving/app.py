@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from mulan.config.errors import MulanError
 from mulan.serving import api, page_routes
-from mulan.serving.answers import headers_of_status, status_of
+from mulan.serving.answers import detail_of, headers_of_status, status_of
 from mulan.serving.audio import UnsatisfiableRange
 from mulan.serving.security import Application, Protected
 from mulan.serving.service import SearchService
@@ -56,7 +56,7 @@ async def _lifespan(application: FastAPI) -> AsyncIterator[None]:
 async def _faulty(request: Request, error: Exception) -> Response:
     assert isinstance(error, MulanError)
     status = status_of(error)
-    response = JSONResponse({"detail": str(error)}, status, headers_of_status(status))
+    response = JSONResponse({"detail": detail_of(error)}, status, headers_of_status(status))
     if isinstance(error, UnsatisfiableRange):
         response.headers["Content-Range"] = f"bytes */{error.length}"
     return response

@@ -14,7 +14,7 @@ from mulan.storage import filesystem
 
 CHUNK_BYTES = 2**18
 """Number of bytes that are in memory at once for each client."""
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"(?i)bytes=(\d{0,18})-(\d{0,18})")
 
 _MEDIA_TYPES = {
     "aac": "audio/aac", "adts": "audio/aac", "aif": "audio/aiff", "aifc": "audio/aiff", "aiff": "audio/aiff",
@@ -62,7 +62,7 @@ class ByteRange:
             UnsatisfiableRange: It begins after the end.
         """
         match = _RANGE.fullmatch(header.strip()) if header else None
-        if match is None or match[0] == "bytes=-":
+        if match is None or match[0].endswith("=-"):
             return cls(0, length, is_part=False)
         first, last = match.groups()
         if not first:  # the last bytes

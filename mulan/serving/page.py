@@ -13,9 +13,11 @@ from urllib.parse import urlencode
 from mulan.pages.rendering import Filters, render
 from mulan.search.overview import TagCount
 from mulan.serving.schema import Collection, Fault, Hit, Hits
-from mulan.serving.settings import MAX_UPLOAD_BYTES
+from mulan.serving.settings import MAX_CHARACTERS, MAX_UPLOAD_BYTES
 
-_BLANK = Hit(recording_id="", title="", artist="", duration_s=0, tags=[], waveform=[], audio="", score=0, start_s=0)
+_BLANK = Hit(
+    recording_id="", title="", artist="", duration_s=0, tags=[], waveform=[], audio="", offset_s=0, score=0, start_s=0
+)
 """The recording of the template from which the script makes others."""
 
 
@@ -58,6 +60,7 @@ def render_page(collection: Collection, query: ShownQuery, outcome: Hits | Fault
         categories=categories(collection.tags, query.tags),
         blank=_BLANK,
         max_sound_bytes=MAX_UPLOAD_BYTES,
+        max_characters=MAX_CHARACTERS,
     )
 
 

@@ -10,11 +10,11 @@ from fastapi.responses import HTMLResponse, Response
 from pydantic import ConfigDict, Field
 
 from mulan.config.errors import MulanError
-from mulan.serving.answers import collection_of, headers_of_status, hits_of, status_of
+from mulan.serving.answers import collection_of, detail_of, headers_of_status, hits_of, status_of
 from mulan.serving.api import service_of, with_sound
 from mulan.serving.api_page import render_api_page
 from mulan.serving.page import ShownQuery, render_page, render_results
-from mulan.serving.parameters import MAX_NAME, SearchParameters
+from mulan.serving.parameters import MAX_NAME, MAX_TAGS, MAX_TEXTS, SearchParameters
 from mulan.serving.schema import Collection, Fault, Hits
 
 
@@ -43,6 +43,7 @@ _FILES = {
 router = APIRouter(include_in_schema=False)
 
 
+@router.head("/")
 @router.get("/")
 async def page(request: Request, parameters: Parameters) -> Response:
     """Returns the page, with the results of a search if one is asked for."""
@@ -84,7 +85,7 @@ async def _answered(request: Request, parameters: PageParameters, render: Render
         if has_sound or parameters.asks:
             outcome = await _hits(request, parameters, has_sound=has_sound)
     except MulanError as error:
-        outcome, status = Fault(detail=str(error)), status_of(error)
+        outcome, status = Fault(detail=detail_of(error)), status_of(error)
     content = render(collection, await _shown(request, parameters), outcome)
     return HTMLResponse(content, status, headers_of_status(status))
 
@@ -118,6 +119,12 @@ PATHS = frozenset({"/", "/results"})
 
 
 def refusal(request: Request, detail: str) -> str:
-    """Returns the page, or the part of it with the results, for a request that is refused."""
+    """Returns the page, or the part of it with the results, for a request that is refused, with its texts to change."""
     render = render_page if request.url.path == "/" else render_results
-    return render(_NOTHING, ShownQuery(), Fault(detail=detail))
+    collection = _NOTHING
+    with suppress(MulanError):  # the page says why the request was refused
+        collection = collection_of(service_of(request).opened)
+    given = request.query_params
+    texts, unwanted = (tuple(filter(str.strip, given.getlist(name)[:MAX_TEXTS])) for name in ("q", "not"))
+    tags = tuple(given.getlist("tag")[:MAX_TAGS])
+    return render(collection, ShownQuery(texts=texts, unwanted=unwanted, tags=tags), Fault(detail=detail))

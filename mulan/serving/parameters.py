@@ -7,11 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from mulan.search.query import Filter
 from mulan.serving.service import SearchRequest
+from mulan.serving.settings import MAX_CHARACTERS
 
 MAX_TEXTS = 8
 """Maximum number of texts, and of recordings, in a request."""
-MAX_CHARACTERS = 500
-"""Maximum length of a text."""
 MAX_NAME = 2000
 """Maximum length of an id or a tag."""
 MAX_TAGS = 20

@@ -20,6 +20,9 @@ class ListedRecording(BaseModel):
         "255 is full scale."
     )
     audio: str = Field(description="Path from which the audio file is streamed; it accepts ranges of bytes.")
+    offset_s: float = Field(
+        description="Where the recording begins in the audio file, in seconds; 0 unless it is a part of the file."
+    )
 
 
 class Hit(ListedRecording):
@@ -30,7 +33,8 @@ class Hit(ListedRecording):
         "are in [-1, 1]."
     )
     start_s: float = Field(
-        description="Start in seconds of the window that matches best; 0 if the index has no windows."
+        description="Where in the audio file the window begins that matches best, in seconds; without windows, where "
+        "the recording begins."
     )
 
 

@@ -4,7 +4,7 @@ import hmac
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, RedirectResponse, Response
@@ -30,6 +30,8 @@ HEADERS = {
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
 }
 """Headers of every answer."""
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods whose answers pages of other servers cannot read, and that cost no more than that."""
 OPEN_PATHS = frozenset({"/healthz"})
 """Paths that need no token."""
 
@@ -65,9 +67,12 @@ class Protected:
         headers = Headers(scope=scope)
         if self._hosts and _name_of_host(headers.get("host", "")) not in self._hosts:
             return _refused(421, "the server does not answer to this name; start it with --host-name NAME")
+        if scope["method"] not in _SAFE_METHODS and _is_from_elsewhere(headers):
+            return _refused(403, "the request comes from a page of another server")
         if not self._token or scope["path"] in OPEN_PATHS or self._is_known(headers):
             return None
-        (given,) = parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[:1]
+        query = scope["query_string"].decode("latin-1").replace("+", "%2B")  # which a token may contain
+        (given,) = parse_qs(query).get("token", [""])[:1]
         if scope["method"] == "GET" and scope["path"] == "/" and _is_equal(given, self._token):
             response = RedirectResponse("/", 303)  # so that the token is not in the address of the page
             response.set_cookie(
@@ -87,6 +92,12 @@ class Protected:
         except CookieError:
             return False
         return cookie is not None and _is_equal(cookie.value, self._token)
+
+
+def _is_from_elsewhere(headers: Headers) -> bool:
+    """Returns whether a browser says that a page of another server has caused a request."""
+    origin = headers.get("origin")
+    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
 
 
 def _is_equal(given: str, token: str) -> bool:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+MAX_CHARACTERS = 500
+"""Maximum length of a text that is searched for."""
 MAX_UPLOAD_BYTES = 20_000_000
 """Maximum size of a sound that is sent to the server."""
 UPLOAD_TIMEOUT_S = 60.0

@@ -12,7 +12,7 @@ from mulan.serving.settings import MAX_UPLOAD_BYTES, UPLOAD_TIMEOUT_S
 
 MAX_DECODING = 2
 """Number of sounds that a server process decodes at once."""
-MAX_WAITING = 8
+MAX_WAITING = 32
 """Number of sounds that a server process holds at once."""
 DECODE_TIMEOUT_S = 30.0
 """Maximum time in seconds in which a sound has to be decoded."""

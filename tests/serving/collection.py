@@ -34,9 +34,18 @@ class TestCollection:
 
 
 def make_collection(
-    folder: Path, model_uri: str, *, ids: Sequence[str], titles: Sequence[str] = (), seconds: float = SECONDS
+    folder: Path,
+    model_uri: str,
+    *,
+    ids: Sequence[str],
+    titles: Sequence[str] = (),
+    seconds: float = SECONDS,
+    part: tuple[float, float] | None = None,
 ) -> TestCollection:
-    """Writes the tones, embeds them, and makes the index. The audio of each is within a larger file, as in a tar."""
+    """Writes the tones, embeds them, and makes the index. The audio of each is within a larger file, as in a tar.
+
+    With a ``part``, its start and duration in seconds, the recordings are stated to be that part of their audio.
+    """
     model, info = mulan.MuLan.from_pretrained(model_uri), open_encoder(model_uri, device="cpu").info
     ids = sorted(ids)
     contents = [flac(tone(200.0 + 40 * number, seconds, seed=number)) for number in range(len(ids))]
@@ -45,6 +54,8 @@ def make_collection(
     shard.write_bytes(b"before" + b"".join(contents) + b"after")
     offsets = np.cumsum([6, *map(len, contents)])[:-1].tolist()
     windows = [model.embed_windows(_windows(model, content)) for content in contents]
+    if part:
+        windows = [each[: int(part[1] / 0.5)] for each in windows]
     vectors = np.array([_unit(each.mean(axis=0)) for each in windows], np.float32).reshape(len(ids), info.dim)
     columns = {
         "recording_id": ids,
@@ -52,8 +63,8 @@ def make_collection(
         "offset": offsets,
         "length": [len(content) for content in contents],
         "extension": ["flac"] * len(ids),
-        "start_s": [0.0] * len(ids),
-        "duration_s": [seconds] * len(ids),
+        "start_s": [part[0] if part else 0.0] * len(ids),
+        "duration_s": [part[1] if part else seconds] * len(ids),
         "title": list(titles) or [f"Tone {number}" for number in range(len(ids))],
         "artist": ["Oscillator"] * len(ids),
         "tags": [[f"genre:{'high' if number % 2 else 'low'}", "mood:it's <b>calm</b>"] for number in range(len(ids))],

@@ -102,7 +102,7 @@ def opened(browser: Browser, site: Site) -> Iterator[Opening]:
         return page
 
     def is_own(url: str) -> bool:
-        return url.startswith((f"{site.url}/", f"{site.empty_url}/", "data:", "blob:"))
+        return url.startswith(("http://127.0.0.1:", "data:", "blob:"))
 
     yield open_page
     for context in contexts:

@@ -127,6 +127,7 @@ def test_audio_is_streamed_whole_and_in_ranges(client: TestClient, collection: T
     part = client.get(address, headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, content[10:20])
     assert part.headers["content-range"] == f"bytes 10-19/{len(content)}"
+    assert client.get(address, headers={"Range": "bytes=10-19", "If-Range": '"x"'}).content == content
     head = client.head(address)
     assert (head.status_code, head.content, head.headers["content-length"]) == (200, b"", str(len(content)))
     beyond = client.get(address, headers={"Range": f"bytes={len(content)}-"})

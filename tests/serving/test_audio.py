@@ -17,7 +17,7 @@ from tests.search.test_rows import ROW
         (None, 0, 100, False),
         ("bytes=0-", 0, 100, True),
         ("bytes=10-19", 10, 20, True),
-        (" bytes=99-99 ", 99, 100, True),
+        (" Bytes=99-99 ", 99, 100, True),
         ("bytes=90-1000", 90, 100, True),
         ("bytes=-10", 90, 100, True),
         ("bytes=-1000", 0, 100, True),

@@ -30,7 +30,13 @@ EMPTY = COLLECTION.model_validate(COLLECTION.model_dump() | {"recordings": 0, "w
 
 def hit(recording_id: str = "one", **changes: object) -> Hit:
     values = {"title": "A title", "artist": "An artist", "duration_s": 65.0, "tags": ["genre:jazz"], "score": 0.456}
-    values |= {"waveform": [0, 128, 255], "audio": "/audio/one", "start_s": 12.5, "recording_id": recording_id}
+    values |= {
+        "waveform": [0, 128, 255],
+        "audio": "/audio/one",
+        "offset_s": 0.0,
+        "start_s": 12.5,
+        "recording_id": recording_id,
+    }
     return Hit.model_validate(values | changes)
 
 

@@ -10,7 +10,9 @@ from playwright.sync_api import Page, Route, expect
 from mulan.serving.page import ShownQuery, render_results
 from mulan.serving.schema import Collection, Fault
 from mulan.serving.settings import MAX_UPLOAD_BYTES
+from tests.serving.collection import make_collection
 from tests.serving.conftest import Opening, Site
+from tests.serving.running import serving
 from tests.sounds import tone, wav
 
 pytestmark = pytest.mark.processes  # a browser
@@ -263,3 +265,19 @@ def test_only_the_newest_search_is_shown(page: Page) -> None:
     search(page, "quick")
     expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
     assert len(held) == 1
+
+
+def test_a_part_of_a_file_is_heard_from_its_beginning_to_its_end(
+    opened: Opening, tmp_path_factory: pytest.TempPathFactory, model_uri: str
+) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    part = make_collection(folder, model_uri, ids=["part"], seconds=8.0, part=(4.0, 2.0))
+    with serving(part) as url:
+        page = opened(f"{url}/?q=tone")
+        hit = page.locator("#results .hit")
+        expect(hit.locator(".time")).to_have_text("0:02")
+        hit.get_by_role("slider").press("Home")
+        wait_until(page, f"{HEARD}.currentTime >= 4 && {HEARD}.currentTime < 6")
+        wait_until(page, f"{HEARD}.paused && {HEARD}.currentTime >= 6 && {HEARD}.currentTime < 7")
+        hit.get_by_role("button", name=re.compile("^Play")).click()
+        wait_until(page, f"!{HEARD}.paused && {HEARD}.currentTime < 6")

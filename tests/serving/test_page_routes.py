@@ -162,3 +162,14 @@ def test_the_documentation_lists_every_operation(client: TestClient) -> None:
     headings = re.findall(r'<h2 id="operation-\d+"><code>(.*?)</code></h2>', page)
     assert set(map(html.unescape, headings)) == operations
     assert not {path for path in described if path in ("/", "/results", "/docs", "/static/{name}")}
+
+
+def test_a_refused_request_keeps_its_texts_and_the_collection(client: TestClient) -> None:
+    response = client.get("/", params={"q": ["x" * 501, "piano"], "not": "drums", "tag": "genre:low"})
+    assert response.status_code == 422
+    assert "at most 500 characters" in response.text
+    assert f'value="{"x" * 501}"' in response.text
+    assert 'value="piano"' in response.text
+    assert 'value="drums"' in response.text
+    assert "12 recordings" in response.text
+    assert 'maxlength="500"' in response.text

@@ -11,7 +11,7 @@ from mulan.serving.service import SearchService
 from mulan.serving.settings import ServerSettings
 from tests.serving.collection import TestCollection
 
-TOKEN = "a-token._~+/=="
+TOKEN = "a+token._~+/=="
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +72,20 @@ def test_the_page_is_opened_by_an_address_and_then_by_a_cookie(guarded: TestClie
     assert "samesite=strict" in response.headers["set-cookie"].lower()
     assert guarded.get("/").status_code == 200
     assert guarded.get("/api/search", params={"q": "x"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [(None, 422), ("http://localhost", 422), ("http://evil.example", 403), ("null", 403), ("http://localhost:81", 403)],
+)
+def test_pages_of_other_servers_cannot_send_sounds(client: TestClient, origin: str | None, status: int) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    assert client.post("/api/search", content=b"no sound", headers=headers).status_code == status
+    assert client.get("/api/search", params={"q": "x"}, headers=headers).status_code == 200
+
+
+def test_a_token_may_contain_what_addresses_encode(guarded: TestClient) -> None:
+    assert guarded.get(f"/?token={TOKEN}").status_code == 303  # as it is, and not only percent-encoded
 
 
 def test_whether_it_is_ready_needs_no_token(guarded: TestClient) -> None:

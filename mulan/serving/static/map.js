@@ -205,8 +205,8 @@ async function choose(target) {
 
 function card(recording) {
   const element = copyOf("hit");
-  const { recording_id: id, title, artist, duration_s: duration, waveform, audio, tags } = recording;
-  Object.assign(element.dataset, { id, duration, waveform: waveform.join(" "), audio });
+  const { recording_id: id, title, artist, duration_s: duration, offset_s: offset, waveform, audio, tags } = recording;
+  Object.assign(element.dataset, { id, duration, offset, waveform: waveform.join(" "), audio });
   element.querySelector("h3").textContent = title;
   element.querySelector(".artist").textContent = artist;
   element.querySelector(".score").textContent = tags.slice(0, 8).map((tag) => tag.replace(":", ": ")).join(", ");

@@ -15,7 +15,8 @@ class Item {
     this.element = element;
     this.id = data.id;
     this.title = element.querySelector("h3").textContent;
-    this.start = Number(data.start);
+    this.start = Number(data.start); // like all positions, in seconds from the start of the recording
+    this.offset = Number(data.offset); // where that is in the audio file
     this.duration = Number(data.duration);
     this.address = data.audio;
     this.button = element.querySelector(".play");
@@ -59,7 +60,7 @@ class Item {
   }
 
   onKey(event) {
-    const now = current === this ? audio.currentTime : this.start;
+    const now = current === this ? position() : this.start;
     const targets = {
       ArrowLeft: now - SKIP_S, ArrowDown: now - SKIP_S, ArrowRight: now + SKIP_S, ArrowUp: now + SKIP_S,
       PageDown: now - this.duration / 10, PageUp: now + this.duration / 10, Home: 0, End: this.duration - SKIP_S,
@@ -124,8 +125,18 @@ export function play(item, from) {
     item.element.querySelector(".heard > .fault")?.remove();
     document.dispatchEvent(new CustomEvent("heard", { detail: item.id }));
   }
-  audio.currentTime = Math.max(0, Math.min(from, item.duration));
+  audio.currentTime = item.offset + Math.max(0, Math.min(from, item.duration));
   start();
+}
+
+/** Returns the position in the recording that is loaded, in seconds. */
+function position() {
+  return Math.max(0, audio.currentTime - current.offset);
+}
+
+/** Returns whether the recording has been heard to its end, after which its file may go on. */
+function isOver() {
+  return audio.ended || (current.offset > 0 && position() >= current.duration);
 }
 
 /** Stops if the recording that is heard is no longer on the page. */
@@ -138,7 +149,7 @@ export function stopIfGone() {
 }
 
 function toggle(item) {
-  if (current !== item || audio.ended) play(item, item.start);
+  if (current !== item || isOver()) play(item, item.start);
   else if (audio.paused) start();
   else audio.pause();
 }
@@ -149,7 +160,9 @@ function start() {
 }
 
 function follow() {
-  current?.show(!audio.paused && !audio.ended, audio.currentTime);
+  if (current === null) return;
+  if (isOver()) audio.pause();
+  current.show(!audio.paused && !audio.ended, position());
   if (!audio.paused) requestAnimationFrame(follow);
 }
 
