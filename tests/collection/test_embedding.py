@@ -1,7 +1,9 @@
 """The rows of a collection equal those of single files, whatever it is made of and however often it is interrupted."""
 
+import itertools
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from mulan import MuLan
+from mulan.collection import embedding
 from mulan.collection.embedding import check_skipped, embed_missing, finish, result_lines
 from mulan.collection.embeddings import CollectionEmbeddings, EmbeddingsError
-from mulan.collection.plan import EmbeddingPlan, Settings, plan_parts
+from mulan.collection.plan import EmbeddingPlan, FinishedPart, Settings, plan_parts, write_finished
 from mulan.collection.recordings import AudioCollection, open_collection
 from mulan.data.errors import TooManySkippedRecordings
 from mulan.evaluation.embedding.pipeline import Actors, EncoderOpening
@@ -35,18 +38,16 @@ def embed(
     out: Path,
     *,
     model_uri: str = "",
-    stop_after: int | None = None,
     per_part: int = 4,
     max_skipped_share: float = 0.1,
     **settings: Any,
 ) -> EmbeddingPlan:
-    """Embeds a collection in parts of a few recordings, and stops once this number of them is done.
+    """Embeds a collection in parts of a few recordings.
 
     Args:
         uri: The collection.
         out: Folder of the vectors.
         model_uri: Folder of an exported model; if empty, vectors are those of an encoder without a network.
-        stop_after: Number of recordings.
         per_part: Number of recordings of a part on average.
         max_skipped_share: Maximum share of skipped recordings.
         settings: Fields of the settings.
@@ -56,12 +57,23 @@ def embed(
 
     def on_progress(done: int, total: int) -> None:
         assert done <= total
-        if stop_after is not None and done >= stop_after:
-            raise Interrupted
 
     embed_missing(collection, plan, settings_of, opening, actors=Actors(), on_progress=on_progress)
     finish(collection, plan, settings_of, model_uri or "stub", max_skipped_share=max_skipped_share)
     return plan
+
+
+def interrupting_after(parts: int) -> Callable[..., FinishedPart]:
+    """Returns a function that writes parts, and interrupts when this number of them is written."""
+    remaining = itertools.count(parts - 1, -1)
+
+    def write(*arguments: Any) -> FinishedPart:
+        finished = write_finished(*arguments)
+        if not next(remaining):
+            raise Interrupted
+        return finished
+
+    return write
 
 
 def planned(
@@ -125,14 +137,16 @@ def test_a_folder_and_a_table_give_the_vectors_of_the_corpus(
 
 
 def test_an_interrupted_call_is_continued_to_the_same_bytes(
-    places: Places, whole: tuple[Path, EmbeddingPlan], tmp_path: Path
+    places: Places, whole: tuple[Path, EmbeddingPlan], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for stop_after in (9, 7):
+    for written in (2, 1):
         before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
-        with pytest.raises(Interrupted):
-            embed(places.corpus, tmp_path, windows=True, stop_after=stop_after)
+        with monkeypatch.context() as patched, pytest.raises(Interrupted):
+            patched.setattr(embedding, "write_finished", interrupting_after(written))
+            embed(places.corpus, tmp_path, windows=True)
         after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
         assert before.items() < after.items()
+        assert len(after) == len(before) + written
         assert not (tmp_path / "embeddings.json").exists()
         with pytest.raises(EmbeddingsError, match="unfinished"):
             CollectionEmbeddings.open(str(tmp_path))
