@@ -141,9 +141,10 @@ def test_an_interrupted_call_is_continued_to_the_same_bytes(
 ) -> None:
     for written in (2, 1):
         before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
-        with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        with monkeypatch.context() as patched:
             patched.setattr(embedding, "write_finished", interrupting_after(written))
-            embed(places.corpus, tmp_path, windows=True)
+            with pytest.raises(Interrupted):
+                embed(places.corpus, tmp_path, windows=True)
         after = {path: path.stat().st_mtime_ns for path in tmp_path.glob("part-*")}
         assert before.items() < after.items()
         assert len(after) == len(before) + written
