@@ -5,6 +5,7 @@ have changed are replaced. With --delete, recordings are deleted instead.
 """
 
 import argparse
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,8 +53,9 @@ def main() -> None:
             raise IndexRefused(f"--out {args.out} is a folder of embeddings; give another one for the index")
         change = add(uri, embeddings, approximate_above=args.approximate_above)
     CONSOLE.print(described(change), soft_wrap=True)
-    CONSOLE.print(f"search it: python -m jobs.search --index {args.out} 'slow sad piano'", soft_wrap=True)
-    CONSOLE.print(f"or in a browser: python -m jobs.serve --index {args.out}", soft_wrap=True)
+    named = shlex.quote(args.out)
+    CONSOLE.print(f"search it: python -m jobs.search --index {named} 'slow sad piano'", soft_wrap=True)
+    CONSOLE.print(f"or in a browser: python -m jobs.serve --index {named}", soft_wrap=True)
 
 
 def add(uri: str, embeddings: CollectionEmbeddings, *, approximate_above: int | None = None) -> Change:

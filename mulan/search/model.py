@@ -12,9 +12,6 @@ from mulan.model.inference.mulan import unit_mean
 from mulan.model.inference.passes import WINDOWS_AT_ONCE
 from mulan.search.manifest import IndexManifest
 
-MAX_CHARACTERS = 1000
-"""Maximum length of a text that is searched for."""
-
 
 class QueryModel:
     """Embeds texts and sounds as unit vectors, float32 [d], which are compared with those of an index."""

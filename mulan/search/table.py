@@ -80,8 +80,6 @@ class RecordingTable:
         try:
             return cls(_guarded(uri, _connected(uri).open_table, _NAME), uri)
         except ValueError as error:  # its error for a table that does not exist
-            if isinstance(error, UnusableIndex):
-                raise
             raise UnusableIndex(f"{uri} has no table of recordings; make the index again with jobs.index") from error
 
     @classmethod

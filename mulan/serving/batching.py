@@ -1,8 +1,8 @@
 """Calls that are batched: those that arrive while a batch is computed make up the next one.
 
 Nothing waits for others while there is nothing to compute, so that a single caller loses no time, and the more callers
-there are, the larger the batches. ``ray.serve.batch`` closes a batch before the previous one is finished; its batches
-had one or two searches, which take longer than their callers need to ask again.
+there are, the larger the batches. ``ray.serve.batch`` closes a batch before the previous one is finished, so that its
+batches stay small however many callers wait.
 """
 
 import asyncio

@@ -16,7 +16,7 @@ TARGET_REQUESTS = 32.0
 """Number of open requests per process above which another one is started."""
 NAME = "search"
 """Name of the application and of its deployment."""
-_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)  # a line for each request costs as much as it
+_LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)  # no line for each request
 
 
 def start_serving(settings: ServerSettings, *, host: str, port: int, min_replicas: int, max_replicas: int) -> None:
@@ -33,7 +33,7 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
     serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=_LOGGING)
 
     def build() -> Any:  # a function, since Serve calls nothing else in the replica
-        gc.disable()  # collections take a fifth of the time in which the libraries of models are imported
+        gc.disable()  # collections would slow the imports of the libraries of models
         from mulan.serving.replica import application
 
         gc.enable()

@@ -14,9 +14,13 @@ MAX_TEXTS = 8
 MAX_NAME = 2000
 """Maximum length of an id or a tag."""
 MAX_TAGS = 20
+"""Maximum number of tags in a request."""
 MAX_HITS = 100
+"""Maximum number of recordings in an answer."""
 DEFAULT_HITS = 10
+"""Number of recordings in an answer if none is asked for."""
 MAX_DURATION_S = 1e9
+"""Maximum duration in a request, which excludes no recording."""
 
 Text = Annotated[str, StringConstraints(max_length=MAX_CHARACTERS)]
 Name = Annotated[str, StringConstraints(max_length=MAX_NAME)]

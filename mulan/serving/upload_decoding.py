@@ -16,7 +16,7 @@ from mulan.model.inference.inputs import windows_of_samples
 MAX_SECONDS = 60.0
 """How much of a sound is searched for."""
 MAX_MEMORY_BYTES = 2 * 2**30
-"""Maximum address space, of which libraries take a half."""
+"""Maximum address space, with that of the libraries."""
 MAX_CPU_S = 20
 """Maximum CPU time in seconds."""
 
