@@ -36,14 +36,16 @@ def main() -> None:
     _add_arguments(parser)
     args = parser.parse_args()
     args.texts, args.unwanted = ([text for text in texts if text.strip()] for texts in (args.texts, args.unwanted))
-    if not (args.texts or args.unwanted or args.sounds or args.recordings):
-        raise SearchRefused("nothing to search for: give a text, --like FILE, --like-id ID, or --not TEXT")
+    _check_tags(args)
+    ranks = bool(args.texts or args.unwanted or args.sounds or args.recordings)
     conditions = Filter(tuple(args.tags), args.min_duration_s, args.max_duration_s)
+    if not ranks and conditions.is_empty:
+        raise SearchRefused("nothing to search for: give a text, --like FILE, --like-id ID, --not TEXT, or --tags")
     found = _search(args, conditions)
     if args.json:
         print(json.dumps({"hits": [_hit(each) for each in found]}, indent=2, ensure_ascii=False))
     elif found:
-        CONSOLE.print(_table(found))
+        CONSOLE.print(_table(found, ranks=ranks))
     else:
         CONSOLE.print(f"no recordings match the conditions{_unknown_tags(args)}", soft_wrap=True)
 
@@ -65,7 +67,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--not", metavar="TEXT", action="append", default=[], dest="unwanted", help="what the music is not like"
     )
     parser.add_argument(
-        "--tags", metavar="CATEGORY:TAG", nargs="+", action="extend", default=[], help="tags that it has, all of them"
+        "--tags", metavar="CATEGORY:TAG", nargs="+", action="extend", default=[], help="tags that it has, all of them; write texts before this"
     )
     parser.add_argument("--min-duration-s", metavar="S", type=float, default=0.0, help="minimum duration in seconds")
     parser.add_argument(
@@ -79,6 +81,15 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--windows", action="store_true", help="rank recordings by the window that matches best, instead of as a whole"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _check_tags(args: argparse.Namespace) -> None:
+    """Checks that no text has been taken for a tag, since it follows ``--tags``."""
+    texts = [tag for tag in args.tags if ":" not in tag]
+    if texts:
+        raise SearchRefused(
+            f"--tags: {', '.join(map(repr, texts))} is no CATEGORY:TAG; if it describes the music, write it before --tags"
+        )
 
 
 def _search(args: argparse.Namespace, conditions: Filter) -> "list[Found]":
@@ -107,7 +118,7 @@ def _vector(args: argparse.Namespace, index: "SearchIndex") -> np.ndarray:
         model = QueryModel.open(query_model(args.model, index.manifest, index.uri), index.manifest, index.uri)
         wanted += [*model.of_texts(args.texts), *map(model.of_sound, args.sounds)]
         unwanted = [*model.of_texts(args.unwanted)]
-    return combined(wanted, unwanted)
+    return combined(wanted, unwanted, dim=index.manifest.model.dim)
 
 
 def _unknown_tags(args: argparse.Namespace) -> str:
@@ -134,17 +145,20 @@ def _hit(found: "Found") -> dict[str, Any]:
     }
 
 
-def _table(found: "Sequence[Found]") -> Table:
+def _table(found: "Sequence[Found]", *, ranks: bool) -> Table:
+    """Returns a table of recordings; if the query ranks none, they have neither a score nor a best moment."""
     table = Table(box=None, pad_edge=False)
-    for name in ("", "score", "recording", "best at", "tags"):
-        table.add_column(name, justify="right" if name in ("", "score", "best at") else "left")
+    numbers = ("", "score", "best at") if ranks else ("",)
+    for name in ("", "score", "recording", "best at", "tags") if ranks else ("", "recording", "tags"):
+        table.add_column(name, justify="right" if name in numbers else "left")
     for rank, each in enumerate(found, 1):
         row = each.row
         named = " - ".join(one_line(part) for part in (row.artist, row.title) if part)
         recording = one_line(row.recording_id) + (f"  {named}" if named and row.title != row.recording_id else "")
         tags = ", ".join(one_line(split_tag(tag)[1]) for tag in row.tags)
         at = f"{int(each.start_s // 60)}:{int(each.start_s % 60):02d}"
-        table.add_row(str(rank), f"{each.score:+.3f}", recording, at, tags)
+        cells = (str(rank), f"{each.score:+.3f}", recording, at, tags) if ranks else (str(rank), recording, tags)
+        table.add_row(*cells)
     return table
 
 

@@ -15,7 +15,8 @@ _MAX_DETAIL = 500
 _MAX_FAULT = 1000
 """Maximum length in characters, as names in tars and messages of decoders may have any length."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, also those that change the direction of the text that follows them."""
 
 OnError = Literal["raise", "skip"]
 """Policy for items that cannot be used: raise an error, or skip them and process the others."""
@@ -23,7 +24,7 @@ OnError = Literal["raise", "skip"]
 
 def one_line(text: str, max_length: int = _MAX_DETAIL) -> str:
     """Returns the first ``max_length`` characters as one line of valid Unicode without control characters."""
-    line = _CONTROL.sub(lambda match: f"\\x{ord(match[0]):02x}", " ".join(text[:max_length].split()))
+    line = _CONTROL.sub(lambda match: ascii(match[0])[1:-1], " ".join(text[:max_length].split()))
     return line.encode(errors="backslashreplace").decode()
 
 

@@ -76,22 +76,19 @@ class Query:
         return (MAX_HITS if self.by_window else self.hits) + _SURPLUS
 
 
-def combined(wanted: Sequence[np.ndarray], unwanted: Sequence[np.ndarray] = ()) -> np.ndarray:
-    """Combines the vectors of what is wanted and what is not to the vector of a query, float32 [d].
+def combined(wanted: Sequence[np.ndarray], unwanted: Sequence[np.ndarray] = (), *, dim: int) -> np.ndarray:
+    """Combines the vectors of what is wanted and what is not to the vector of a query, float32 [dim].
 
     The product of a recording's unit vector with it is its mean similarity to what is wanted, minus its mean similarity
-    to what is not wanted. That is how recordings are scored, so the order is exact.
+    to what is not wanted. That is how recordings are scored, so the order is exact. Without any of both it is zero, and
+    all recordings are equally good.
 
     Args:
-        wanted: Unit vectors [d] of texts or recordings.
-        unwanted: Unit vectors [d] of texts or recordings.
-
-    Raises:
-        UnusableQuery: There are none of both.
+        wanted: Unit vectors [dim] of texts or recordings.
+        unwanted: Unit vectors [dim] of texts or recordings.
+        dim: Number of values of a vector.
     """
-    if not wanted and not unwanted:
-        raise UnusableQuery("nothing to search for: give a text, a recording or a sound")
-    means = [np.mean(np.asarray(rows, np.float64), axis=0) if rows else 0.0 for rows in (wanted, unwanted)]
+    means = [np.mean(np.asarray(rows, np.float64), axis=0) if rows else np.zeros(dim) for rows in (wanted, unwanted)]
     return np.asarray(means[0] - means[1], np.float32)
 
 

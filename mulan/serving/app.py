@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import Match, Route
 
 from mulan.config.errors import MulanError
 from mulan.serving import api, page_routes
@@ -75,4 +76,14 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse({"detail": str(error.detail)}, error.status_code, headers=error.headers)
+    response = JSONResponse({"detail": str(error.detail)}, error.status_code, headers=error.headers)
+    if error.status_code == 405:  # Starlette names the methods of the first route of several with this path
+        response.headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return response
+
+
+def _methods(request: Request) -> set[str]:
+    """Returns the methods that the path of a request has."""
+    known = (*api.router.routes, *page_routes.router.routes, *request.app.routes)
+    routes = [each for each in known if isinstance(each, Route) and each.matches(request.scope)[0] != Match.NONE]
+    return {method for route in routes for method in route.methods or ()}

@@ -5,13 +5,14 @@ map.
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlencode
 
 from mulan.pages.rendering import Filters, render
 from mulan.search.overview import TagCount
+from mulan.serving.parameters import UNSHOWN
 from mulan.serving.schema import Collection, Fault, Hit, Hits
 from mulan.serving.settings import MAX_CHARACTERS, MAX_UPLOAD_BYTES
 
@@ -37,6 +38,8 @@ class ShownQuery:
     """Tags that a recording must have."""
     sound: str = ""
     """File name of the sound that what is found should be like; empty for none."""
+    unshown: Mapping[str, str] = field(default_factory=dict)
+    """Other parameters of the search by their names, which the form keeps."""
 
     @property
     def ranks(self) -> bool:
@@ -61,6 +64,7 @@ def render_page(collection: Collection, query: ShownQuery, outcome: Hits | Fault
         blank=_BLANK,
         max_sound_bytes=MAX_UPLOAD_BYTES,
         max_characters=MAX_CHARACTERS,
+        unshown=UNSHOWN,
     )
 
 
@@ -108,6 +112,7 @@ def address(query: ShownQuery) -> str:
         *(("not", text) for text in query.unwanted),
         *([("like", query.like)] if query.like else []),
         *(("tag", tag) for tag in query.tags),
+        *query.unshown.items(),
     ]
     # an address cannot contain lone surrogates: they are written as the page itself writes them
     return f"/?{urlencode(fields, errors='backslashreplace')}"
@@ -152,7 +157,7 @@ _FILTERS: Filters = {
     "text": _text,
     "count": lambda number: f"{number:,}",
     "example": lambda text: address(ShownQuery(texts=(text,))),
-    "like": lambda query, hit: ShownQuery(like=hit.recording_id, tags=query.tags),
+    "like": lambda query, hit: ShownQuery(like=hit.recording_id, tags=query.tags, unshown=query.unshown),
     "unlike": lambda query: replace(query, like=""),
     "with_tag": lambda query, tag: replace(query, tags=tuple(dict.fromkeys([*query.tags, tag]))),
     "without_tag": lambda query, tag: replace(query, tags=tuple(each for each in query.tags if each != tag)),

@@ -108,6 +108,7 @@ async def _shown(request: Request, parameters: PageParameters) -> ShownQuery:
         like_title=title,
         tags=tuple(parameters.tag),
         sound=parameters.sound,
+        unshown=parameters.unshown,
     )
 
 

@@ -1,5 +1,6 @@
 """The parameters of a search, as clients write them in the address of a request."""
 
+import json
 import math
 from typing import Annotated
 
@@ -24,6 +25,10 @@ MAX_DURATION_S = 1e9
 
 Text = Annotated[str, StringConstraints(max_length=MAX_CHARACTERS)]
 Name = Annotated[str, StringConstraints(max_length=MAX_NAME)]
+
+
+UNSHOWN = ("k", "windows", "min_duration_s", "max_duration_s")
+"""Parameters that the form of the page does not show, and keeps from one search to the next."""
 
 
 class SearchParameters(BaseModel):
@@ -66,6 +71,11 @@ class SearchParameters(BaseModel):
     def asks(self) -> bool:
         """Whether anything is asked for."""
         return bool(self.texts or self.unwanted_texts or any(self.like) or any(self.tag))
+
+    @property
+    def unshown(self) -> dict[str, str]:
+        """The parameters of :data:`UNSHOWN` that are not the defaults, as an address states them."""
+        return {name: json.dumps(value) for name, value in self.model_dump(include={*UNSHOWN}, exclude_defaults=True).items()}
 
     def request(self) -> SearchRequest:
         """Returns the request to the service.

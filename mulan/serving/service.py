@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from mulan.config.errors import MulanError
-from mulan.search.errors import OtherModel
+from mulan.search.errors import OtherModel, UnusableQuery
 from mulan.search.index import Found, SearchIndex
 from mulan.search.model import QueryModel
 from mulan.search.overview import Overview
@@ -156,12 +156,10 @@ class SearchService:
         if request.sound is not None:
             wanted.append(await asyncio.to_thread(opened.model.of_windows, iter(request.sound)))
         unwanted = vectors[len(request.texts) :]
-        if wanted or unwanted or request.filter.is_empty:
-            vector = combined(wanted, unwanted)
-        else:  # all recordings that meet the conditions are equally good
-            vector = np.zeros(opened.index.manifest.model.dim, np.float32)
+        if not (wanted or unwanted) and request.filter.is_empty:
+            raise UnusableQuery("nothing to search for: give a text, a recording, a sound or a tag")
         return Query(
-            vector,
+            combined(wanted, unwanted, dim=opened.index.manifest.model.dim),
             request.hits,
             request.filter,
             without=request.like[0] if request.like else "",

@@ -17,3 +17,7 @@ def test_a_detail_is_one_line_of_bounded_length_and_valid_unicode() -> None:
     assert str(error).encode().startswith(b"missing shard: shards/ \\udce9\\ud83c.tar ")
     assert "\n" not in str(error)
     assert len(str(error)) < 1000
+
+
+def test_a_detail_cannot_turn_the_text_that_follows_around() -> None:
+    assert str(BadRecording("unreadable", "song\u202e3pm.exe")) == "unreadable: song\\u202e3pm.exe"

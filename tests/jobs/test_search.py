@@ -58,6 +58,9 @@ def test_conditions_leave_recordings_out(job: Job, collection: TestCollection) -
     index = ("--index", collection.index_uri)
     assert len(hits(job, *index, "x", "--tags", "genre:low", "mood:it's <b>calm</b>")) == 4
     assert len(hits(job, *index, "x", "--windows", "--max-duration-s", "3")) == 8
+    code, out, _ = job("search", *index, "--tags", "genre:low", "-k", "1")
+    header, row = out.rstrip().splitlines()
+    assert (code, header.split(), row.split()[:2]) == (0, ["recording", "tags"], ["1", "tone-00"])
     code, out, _ = job("search", *index, "x", "--tags", "genre:lo")
     assert (code, out) == (0, "no recordings match the conditions; no recording has the tag genre:lo: genre:low?\n")
 
@@ -65,6 +68,7 @@ def test_conditions_leave_recordings_out(job: Job, collection: TestCollection) -
 def test_what_cannot_be_searched_is_refused(job: Job, collection: TestCollection) -> None:
     index = ("--index", collection.index_uri)
     assert_refused(job("search", *index), "nothing to search for")
+    assert_refused(job("search", *index, "--tags", "genre:low", "slow piano"), "'slow piano' is no CATEGORY:TAG", "before")
     assert_refused(job("search", "--index", "none", "x"), "there is no index in", "jobs.index")
     assert_refused(job("search", *index, "x", "-k", "1001"), "ask for 1 to 1000")
     assert_refused(job("search", *index, "x", "--min-duration-s", "3", "--max-duration-s", "2"), "from 3 to 2 s")

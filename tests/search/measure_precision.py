@@ -105,7 +105,9 @@ def measured(index_uri: str, model_uri: str | None, *, as_one_text: bool) -> lis
     tags: dict[str, Iterable[str]] = {row.recording_id: row.tags for row in rows}
 
     def find(words: tuple[str, str]) -> list[str]:
-        vector = combined(list(model.of_texts([" ".join(words)] if as_one_text else words)))
+        vector = combined(
+            list(model.of_texts([" ".join(words)] if as_one_text else words)), dim=index.manifest.model.dim
+        )
         (found,) = index.search([Query(vector, BEST)])
         ids = [each.row.recording_id for each in found]
         assert ids == ranking(rows, vector)[:BEST], words

@@ -14,14 +14,14 @@ def test_a_score_is_the_mean_similarity_to_what_is_wanted_minus_that_to_what_is_
     item, *others = planted_vectors(6)
     wanted, unwanted = others[:3], others[3:]
     expected = np.mean([item @ each for each in wanted]) - np.mean([item @ each for each in unwanted])
-    assert item @ combined(wanted, unwanted) == pytest.approx(expected, abs=1e-6)
-    assert item @ combined([], unwanted) == pytest.approx(-np.mean([item @ each for each in unwanted]), abs=1e-6)
-    assert combined(wanted[:1]).tolist() == wanted[0].tolist()
+    assert item @ combined(wanted, unwanted, dim=len(item)) == pytest.approx(expected, abs=1e-6)
+    dislike = np.mean([item @ each for each in unwanted])
+    assert item @ combined([], unwanted, dim=len(item)) == pytest.approx(-dislike, abs=1e-6)
+    assert combined(wanted[:1], dim=len(item)).tolist() == wanted[0].tolist()
 
 
-def test_a_query_for_nothing_is_refused() -> None:
-    with pytest.raises(UnusableQuery, match="nothing to search for"):
-        combined([])
+def test_without_anything_that_is_wanted_or_not_all_recordings_are_equally_good() -> None:
+    assert combined([], dim=3).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("low", "high"), [(3.0, 2.0), (-1.0, 2.0), (math.nan, 2.0), (0.0, math.nan)])

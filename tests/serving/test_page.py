@@ -60,7 +60,7 @@ class Elements(HTMLParser):
 
     def fields(self) -> list[tuple[str, str]]:
         """Returns the fields that a browser would send with the form."""
-        inputs = [each for each in self.of("input") if each.get("name")]
+        inputs = [each for each in self.of("input") if each.get("name") and "disabled" not in each]
         return [(each["name"], each["value"]) for each in inputs if each.get("type") != "checkbox" or "checked" in each]
 
 

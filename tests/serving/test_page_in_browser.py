@@ -58,6 +58,24 @@ def test_an_example_is_searched_for(page: Page) -> None:
     expect(page.get_by_label("Describe the music")).to_have_value(text)
 
 
+def test_parameters_that_the_form_does_not_show_stay_from_search_to_search(page: Page, site: Site) -> None:
+    kept = {"k": ["2"], "min_duration_s": ["0.5"]}
+    page.goto(f"{site.url}/?q=drone&k=2&min_duration_s=0.5")
+    search(page, "tone")
+    assert parse_qs(urlsplit(page.url).query) == {"q": ["tone"], **kept}
+    assert len(hits(page)) == 2
+    recording_id = hits(page)[0]
+    page.locator("#results .hit").first.get_by_text("More like this").click()
+    expect(page.get_by_role("heading", name=re.compile("^More like"))).to_be_focused()
+    assert parse_qs(urlsplit(page.url).query) == {"like": [recording_id], **kept}
+    choose(page, "sound.wav", SOUND)
+    expect(page.get_by_role("heading", name="Like the sound “sound.wav”")).to_be_visible()
+    assert len(hits(page)) == 2
+    page.locator(".examples a").first.click()
+    expect(page.get_by_role("heading", name="Like the sound “sound.wav”")).to_be_hidden()
+    assert len(hits(page)) > 2
+
+
 def test_a_text_in_japanese(page: Page) -> None:
     search(page, "静かなピアノ")
     assert parse_qs(urlsplit(page.url).query) == {"q": ["静かなピアノ"]}
@@ -195,7 +213,7 @@ def test_a_file_that_cannot_be_decoded_or_is_too_large_is_refused(page: Page, tm
     with (tmp_path / "concert.wav").open("wb") as file:
         file.truncate(MAX_UPLOAD_BYTES + 1)
     page.get_by_label("Choose a file").set_input_files(tmp_path / "concert.wav")
-    expect(page.locator("#results").get_by_role("alert")).to_contain_text("at most 20 MB")
+    expect(page.locator("#results").get_by_role("alert")).to_contain_text("“concert.wav” is larger than 20 MB")
     choose(page, "nothing.wav", b"")
     expect(page.locator("#results").get_by_role("alert")).to_contain_text("is empty")
 

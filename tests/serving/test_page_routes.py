@@ -70,6 +70,17 @@ def test_a_search_shows_what_the_api_finds(
         assert "<html" not in response.text
 
 
+def test_the_form_and_the_links_keep_parameters_that_they_do_not_show(client: TestClient) -> None:
+    page = client.get("/", params={"q": "piano", "k": "3", "windows": "true"}).text
+    assert len(shown_ids(page)) == 3
+    fields = re.findall(r'<input type="hidden" class="unshown" name="(\w+)" value="(.*?)"( disabled)?>', page)
+    given = {name: value for name, value, disabled in fields if not disabled}
+    assert given == {"k": "3", "windows": "true"}
+    (link, *_) = re.findall(r'class="like" href="(.*?)"', page)
+    assert "k=3" in link and "windows=true" in link
+    assert len(shown_ids(client.get(html.unescape(link)).text)) == 3
+
+
 def test_recordings_chosen_by_tags_alone_have_no_similarity(client: TestClient) -> None:
     page = client.get("/", params={"tag": "genre:high"}).text
     assert len(shown_ids(page)) == 6

@@ -20,6 +20,13 @@ def test_blank_values_of_a_form_are_ignored() -> None:
     assert SearchParameters().request().filter.is_empty
 
 
+def test_parameters_that_the_form_does_not_show_are_written_as_they_are_read() -> None:
+    given = {"q": "piano", "k": "7", "windows": "1", "min_duration_s": "2.50", "max_duration_s": "1e9"}
+    unshown = SearchParameters.model_validate({**given, "q": ["piano"]}).unshown
+    assert unshown == {"k": "7", "windows": "true", "min_duration_s": "2.5"}
+    assert SearchParameters.model_validate(unshown) == SearchParameters(k=7, windows=True, min_duration_s=2.5)
+
+
 def test_invalid_values_are_refused() -> None:
     for values in ({"k": 0}, {"q": ["x" * 501]}, {"tag": ["a"] * 21}, {"unknown": 1}, {"min_duration_s": -1}):
         with pytest.raises(ValidationError):

@@ -79,14 +79,21 @@ function fill(params) {
     const values = params.getAll(name);
     [...form.querySelectorAll(`[name="${name}"]`)].forEach((field, index) => (field.value = values[index] ?? ""));
   }
+  for (const field of unshown()) {
+    field.value = params.get(field.name) ?? "";
+    field.disabled = !field.value; // else the form would send an empty one
+  }
   const tags = params.getAll("tag");
   for (const box of form.querySelectorAll('[name="tag"]')) box.checked = tags.includes(box.value);
 }
 
+/** Returns the fields that keep parameters which nothing on the page shows, such as the number of hits. */
+const unshown = () => form.querySelectorAll(".unshown");
+
 /** Returns the query of the form, without its empty fields. */
 const filled = () => new URLSearchParams([...new FormData(form)].filter(([, value]) => value.trim()));
 
-/** Searches: by a sound if only tags are asked for and one has been given, else by the query alone. */
+/** Searches: by the sound with a number, or by the query alone. */
 function search(params, number = null, moves = false) {
   sound = number;
   fill(params);
@@ -99,8 +106,8 @@ function search(params, number = null, moves = false) {
 
 /** Searches, and makes a step of the browser's history of it. */
 function go(params, moves = false) {
-  const onlyTags = [...params.keys()].every((name) => name === "tag");
-  const number = onlyTags ? sound : null;
+  const asks = ["q", "not", "like"].some((name) => params.has(name));
+  const number = asks ? null : sound; // a sound stays until something else is asked for
   history.pushState({ sound: number }, "", String(params) ? `/?${params}` : "/");
   return search(params, number, moves);
 }
@@ -139,7 +146,8 @@ if (form) {
   setUpSearch();
   setUpSound((file) => {
     sounds.push(file);
-    const params = new URLSearchParams(filled().getAll("tag").map((tag) => ["tag", tag]));
+    const params = filled();
+    for (const name of ["q", "not", "like"]) params.delete(name);
     sound = sounds.length - 1;
     go(params);
   }, fail);

@@ -25,8 +25,7 @@ export function setUpSound(search, fail) {
 
   function take(file) {
     if (file.size > maxBytes) {
-      const [size, limit] = [megabytes(file.size), megabytes(maxBytes)];
-      fail(`“${file.name}” has ${size} MB, and at most ${limit} MB are accepted. Choose a shorter part of it.`);
+      fail(`“${file.name}” is larger than ${maxBytes / 1e6} MB. Choose a shorter part of it.`);
     } else if (file.size === 0) {
       fail(`“${file.name}” is empty.`);
     } else {
@@ -42,8 +41,6 @@ export function setUpSound(search, fail) {
   setUpDropping(take);
   setUpRecording(take, fail);
 }
-
-const megabytes = (bytes) => (bytes / 1e6).toFixed(1).replace(".0", "");
 
 function setUpDropping(take) {
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
