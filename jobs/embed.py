@@ -64,7 +64,8 @@ def parsed_arguments() -> argparse.Namespace:
         metavar="SHARE",
         type=arguments.share,
         default=MAX_SKIPPED_SHARE,
-        help="maximum share of recordings that cannot be embedded, from 0 to 1 (default: %(default)s)",
+        help="maximum share of recordings that cannot be embedded, from 0 to 1; a single one is allowed unless it is 0 "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--recordings-per-part",
@@ -117,10 +118,13 @@ def main() -> None:
         min_actors=args.min_actors,
         max_actors=args.max_actors,
     )
+    from mulan.collection.embedding import check_left_out  # imports torch, like the request
+
     info, plan = requested.settings.info, requested.plan
     window_s = info.window_samples / info.sample_rate_hz
     print_lines([f"model   {info.name}: vectors of {info.dim} numbers, windows of {window_s:g} s"])
     print_lines(_collection_lines(requested.collection, _NAMED_IN_DRY_RUN if args.dry_run else _NAMED))
+    check_left_out(requested.collection, max_skipped_share=requested.max_skipped_share)
     missing = sum(len(part.recordings) for part in plan.missing)
     print_lines([f"parts   {len(plan.missing)} of {len(plan.parts)} are missing, with {missing} recordings"])
     if args.dry_run:

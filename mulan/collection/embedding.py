@@ -147,7 +147,8 @@ def finish(
         plan: The parts, all of which are finished.
         settings: What decides the content of parts.
         encoder: ``[KIND=]URI`` of the encoder, the same in every working folder.
-        max_skipped_share: Maximum share of recordings that were skipped, or left out by the source, in [0, 1].
+        max_skipped_share: Maximum share of recordings that were skipped, or left out by the source, in [0, 1]; one
+            always may be, unless it is 0.
 
     Raises:
         TooManySkippedRecordings: More were, or all; names them. There is no ``embeddings.json`` then, and all parts
@@ -158,11 +159,10 @@ def finish(
     rows = sum(each.rows for each in finished)
     skipped = [row for each in finished for row in each.skipped]
     counts = Counter(row["reason"] for row in skipped) + collection.faults.counts
-    for reason, details in collection.faults.named.items():
-        skipped += [{"recording_id": "", "uri": "", "reason": reason, "detail": detail} for detail in details]
+    skipped += _left_out(collection)
     write_skipped(plan.folder_uri, skipped)
     try:
-        check_skipped(collection.name, counts, skipped, rows, max_skipped_share=max_skipped_share)
+        check_skipped(collection.name, counts, skipped, rows, _EMBEDDED, max_skipped_share=max_skipped_share)
     except TooManySkippedRecordings:
         filesystem.remove(filesystem.join(plan.folder_uri, MANIFEST_NAME))
         raise
@@ -191,30 +191,63 @@ def finish(
     return manifest
 
 
+def check_left_out(collection: AudioCollection, *, max_skipped_share: float) -> None:
+    """Checks that a source has not left out too many recordings, before the others are embedded.
+
+    Args:
+        collection: The recordings, and what the source has left out.
+        max_skipped_share: Maximum share of recordings that are skipped, in [0, 1]; one always may be, unless it is 0.
+
+    Raises:
+        TooManySkippedRecordings: The source has left out more; names them.
+    """
+    counts, rows = collection.faults.counts, len(collection.recordings)
+    check_skipped(collection.name, counts, _left_out(collection), rows, "", max_skipped_share=max_skipped_share)
+
+
+def _left_out(collection: AudioCollection) -> list[dict[str, str]]:
+    """Returns the rows of ``skipped.parquet`` of what a source has left out, which has no ids."""
+    named = collection.faults.named.items()
+    return [
+        {"recording_id": "", "uri": "", "reason": reason, "detail": detail}
+        for reason, details in named
+        for detail in details
+    ]
+
+
+_EMBEDDED = "; all others are embedded, and the same command embeds only what is missing"
+
+
 def check_skipped(
-    name: str, counts: Counter[str], named: Sequence[Mapping[str, str]], rows: int, *, max_skipped_share: float
+    name: str,
+    counts: Counter[str],
+    named: Sequence[Mapping[str, str]],
+    rows: int,
+    others: str,
+    *,
+    max_skipped_share: float,
 ) -> None:
-    """Checks that enough recordings were embedded.
+    """Checks that enough recordings can be embedded.
 
     Args:
         name: The collection, for the message.
-        counts: Number of the others by reason.
+        counts: Number of those that cannot by reason.
         named: Some or all of them, rows of ``skipped.parquet``.
-        rows: Number of recordings that were embedded.
-        max_skipped_share: Maximum share of the others, in [0, 1].
+        rows: Number of the others.
+        others: End of the message about the others.
+        max_skipped_share: Maximum share of those that cannot, in [0, 1]; a single one always may be, unless it is 0.
 
     Raises:
-        TooManySkippedRecordings: There are more, or nothing was embedded; names them.
+        TooManySkippedRecordings: There are more, or nothing can be embedded; names them.
     """
     count = counts.total()
-    if rows and count <= max_skipped_share * (rows + count):
+    # one of fewer than 100 recordings is more than the usual share, and says nothing about the collection
+    allowed = max(max_skipped_share * (rows + count), 1) if max_skipped_share else 0
+    if rows and count <= allowed:
         return
-    remedy = "repair or remove them" + (
-        f", or allow a share of more than {max_skipped_share:g} by --max-skipped-share; all others are embedded, and "
-        "the same command embeds only what is missing"
-        if rows
-        else ""
-    )
+    remedy = "repair or remove them"
+    if rows:
+        remedy += f", or allow a share of more than {max_skipped_share:g} by --max-skipped-share{others}"
     lines = [": ".join(filter(None, (row["recording_id"], row["reason"], row["detail"]))) for row in named[:MAX_FAULTS]]
     more = [f"and {count - len(lines)} more"] if count > len(lines) else []
     raise TooManySkippedRecordings(

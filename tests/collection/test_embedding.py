@@ -4,6 +4,7 @@ import itertools
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,15 @@ import pytest
 
 from mulan import MuLan
 from mulan.collection import embedding
-from mulan.collection.embedding import check_skipped, embed_missing, finish, result_lines
+from mulan.collection.embedding import check_left_out, check_skipped, embed_missing, finish, result_lines
 from mulan.collection.embeddings import CollectionEmbeddings, EmbeddingsError
 from mulan.collection.plan import EmbeddingPlan, FinishedPart, Settings, plan_parts, write_finished
-from mulan.collection.recordings import AudioCollection, open_collection
+from mulan.collection.recordings import AudioCollection, CollectionRecording, open_collection
 from mulan.data.errors import TooManySkippedRecordings
 from mulan.evaluation.embedding.pipeline import Actors, EncoderOpening
 from mulan.evaluation.encoders.registry import open_encoder
+from mulan.preparation.faults import Faults
+from mulan.preparation.found import AudioLocation
 from mulan.preparation.settings import PreparationConfig
 from tests.collection.conftest import Places
 from tests.evaluation.embedding.stub_encoder import open_stub
@@ -180,22 +183,39 @@ def test_too_many_skipped_recordings_leave_the_rows_and_no_result(
     collection, settings, plan = planned(places.corpus, tmp_path, windows=True)
     assert plan.missing == []
     with pytest.raises(TooManySkippedRecordings, match=r"(?s)1 of the 22 recordings of corpus=.*tone-005: truncated"):
-        finish(collection, plan, settings, "stub", max_skipped_share=0.04)
+        finish(collection, plan, settings, "stub", max_skipped_share=0.0)
     assert not (tmp_path / "embeddings.json").exists()
-    finish(collection, planned(places.corpus, tmp_path, windows=True)[2], settings, "stub", max_skipped_share=0.05)
+    finish(collection, planned(places.corpus, tmp_path, windows=True)[2], settings, "stub", max_skipped_share=0.01)
     assert CollectionEmbeddings.open(str(tmp_path)).count == 21
 
 
 def test_the_message_about_skipped_recordings_is_bounded() -> None:
     named = [{"recording_id": str(number), "uri": "", "reason": "damaged audio", "detail": ""} for number in range(30)]
     with pytest.raises(TooManySkippedRecordings) as caught:
-        check_skipped("folder=x", Counter({"damaged audio": 90}), named, 10, max_skipped_share=0.5)
+        check_skipped("folder=x", Counter({"damaged audio": 90}), named, 10, "; and so on", max_skipped_share=0.5)
     lines = str(caught.value).splitlines()
-    assert "--max-skipped-share" in lines[0]
+    assert lines[0].endswith("by --max-skipped-share; and so on")
     assert (len(lines), lines[-1]) == (22, "  and 70 more")
     with pytest.raises(TooManySkippedRecordings, match=r"repair or remove them$"):
-        check_skipped("folder=x", Counter(), [], 0, max_skipped_share=1.0)
-    check_skipped("folder=x", Counter({"damaged audio": 10}), named, 10, max_skipped_share=0.5)
+        check_skipped("folder=x", Counter(), [], 0, "", max_skipped_share=1.0)
+    check_skipped("folder=x", Counter({"damaged audio": 10}), named, 10, "", max_skipped_share=0.5)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "rows", "share", "is_allowed"),
+    [
+        (1, 9, 0.01, True), (2, 9, 0.01, False), (2, 198, 0.01, True), (1, 9, 0.0, False), (0, 9, 0.0, True),
+        (1, 0, 1.0, False),
+    ],
+)  # fmt: skip
+def test_a_single_recording_may_be_left_out_of_a_small_collection(
+    left_out: int, rows: int, share: float, is_allowed: bool
+) -> None:
+    faults = Faults(counts=Counter({"empty file": left_out}), named={"empty file": ["a.wav"]} if left_out else {})
+    place = AudioLocation(uri="/a.wav")
+    recordings = [CollectionRecording(recording_id=str(number), place=place, version="") for number in range(rows)]
+    with nullcontext() if is_allowed else pytest.raises(TooManySkippedRecordings, match="  - empty file: a.wav"):
+        check_left_out(AudioCollection("folder=x", recordings, faults), max_skipped_share=share)
 
 
 def test_a_part_of_skipped_recordings_alone_has_no_rows(places: Places, tmp_path: Path) -> None:

@@ -67,6 +67,10 @@ def test_a_dry_run_says_what_would_be_embedded_and_writes_nothing(
         "parts   1 of 1 are missing, with 5 recordings",
         f"would embed 5 recordings, and write them to {tmp_path}/vectors",
     ]
+    again = ("--data", str(music), "--out", "vectors", "--dry-run", "--max-skipped-share", "0")
+    code, out, err = job("embed", "--model", model_uri, *again)
+    assert (code, out.splitlines()[-1]) == (2, f"          5: {music}/5.mp3")
+    assert f"1 of the 6 recordings of folder={music} cannot be embedded" in err
     assert list(tmp_path.iterdir()) == []
 
 
