@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from mulan.benchmarks.clustered import DIM, NEIGHBOURS, TRUTH, VECTORS, WANTED, recall
 from mulan.search.query import Query
-from mulan.search.rows import row_schema
+from mulan.search.rows import DETAILS, DIGEST, VECTOR, details, row_schema
 from mulan.search.table import RecordingTable
 
 _ROWS_AT_ONCE = 50_000
@@ -78,15 +78,28 @@ def _batches(vectors: np.ndarray, schema: pa.Schema) -> Iterator[pa.RecordBatch]
     for start in range(0, len(vectors), _ROWS_AT_ONCE):
         some = np.ascontiguousarray(vectors[start : start + _ROWS_AT_ONCE])
         count = len(some)
-        texts, numbers = pa.array([""] * count), pa.array(np.zeros(count, np.int64))
-        columns: dict[str, pa.Array] = {
-            "recording_id": pa.array([f"{number:09d}" for number in range(start, start + count)]),
-            "tags": pa.array([[f"genre:{number % 20}"] for number in range(count)], pa.list_(pa.string())),
-            "waveform": pa.array([b""] * count, pa.binary()),
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(some.reshape(-1)), DIM),
+        ids = [f"{number:09d}" for number in range(start, start + count)]
+        shown = {
+            "uri": [f"/music/{name}.mp3" for name in ids],
+            "offset": [0] * count,
+            "length": [720_000] * count,
+            "extension": ["mp3"] * count,
+            "start_s": [0.0] * count,
+            "duration_s": [30.0] * count,
+            "title": [f"Title {name}" for name in ids],
+            "artist": [""] * count,
+            "waveform": [bytes(200)] * count,
+            "window_starts_s": [b""] * count,
         }
-        plain = {pa.string(): texts, pa.int64(): numbers, pa.float64(): pa.array(np.full(count, 30.0))}
-        yield pa.RecordBatch.from_arrays([columns.get(f.name, plain.get(f.type)) for f in schema], schema=schema)
+        columns: dict[str, pa.Array] = {
+            "recording_id": pa.array(ids),
+            "duration_s": pa.array(shown["duration_s"]),
+            "tags": pa.array([[f"genre:{number % 20}"] for number in range(count)]),
+            DETAILS: details({name: pa.array(values) for name, values in shown.items()}),
+            VECTOR: pa.FixedSizeListArray.from_arrays(pa.array(some.reshape(-1)), DIM),
+            DIGEST: pa.array(np.arange(start, start + count)),
+        }
+        yield pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema)
 
 
 def _open_own(path: Path) -> Search:

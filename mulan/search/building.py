@@ -9,7 +9,7 @@ import pyarrow as pa
 from mulan.collection.embeddings import CollectionEmbeddings, EmbeddingModel
 from mulan.search.errors import UnusableIndex
 from mulan.search.manifest import MANIFEST_NAME, IndexManifest
-from mulan.search.rows import DIGEST, VECTOR, WINDOWS, digests, row_schema
+from mulan.search.rows import DETAILS, DIGEST, VECTOR, WINDOWS, details, digests, row_schema
 from mulan.search.summary import overview_of
 from mulan.search.table import RecordingTable
 from mulan.storage import filesystem
@@ -149,16 +149,19 @@ def _finish(uri: str, table: RecordingTable, manifest: IndexManifest) -> None:
 
 def _row_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Returns rows of embeddings as rows of an index."""
-    columns = {name: batch[name] for name in schema.names if name in batch.schema.names and name != WINDOWS}
-    columns["waveform"] = batch["waveform"].cast(pa.binary())
-    columns[VECTOR] = batch["embedding"].cast(schema.field(VECTOR).type)
+    given = {name: batch[name] for name in batch.schema.names}
+    columns = {name: given[name] for name in ("recording_id", "duration_s", "tags")}
+    columns[VECTOR] = given["embedding"].cast(schema.field(VECTOR).type)
+    starts = [b""] * len(batch)
     if WINDOWS in schema.names:
         dim = schema.field(VECTOR).type.list_size
-        numbers = (
-            batch["windows"].flatten().flatten().to_numpy(zero_copy_only=False).astype(np.float16).reshape(-1, dim)
-        )
-        parts = np.split(numbers, np.cumsum(batch["windows"].value_lengths().to_numpy())[:-1])
+        numbers = given["windows"].flatten().flatten().to_numpy(zero_copy_only=False).astype(np.float16)
+        ends = np.cumsum(given["windows"].value_lengths().to_numpy())
+        parts = np.split(numbers.reshape(-1, dim), ends[:-1])
         columns[WINDOWS] = pa.array([part.tobytes() for part in parts], pa.binary())
+        starts = [np.array(each, np.float64).tobytes() for each in given["window_starts_s"].to_pylist()]
+    given |= {"waveform": given["waveform"].cast(pa.binary()), "window_starts_s": pa.array(starts, pa.binary())}
+    columns[DETAILS] = details(given)
     names = [name for name in schema.names if name != DIGEST]
     without = pa.RecordBatch.from_arrays([columns[name] for name in names], names=names)
     columns[DIGEST] = pa.array(digests(without))

@@ -8,7 +8,25 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-VECTOR, WINDOWS, DIGEST = "vector", "windows", "digest"
+DETAILS, VECTOR, WINDOWS, DIGEST = "details", "vector", "windows", "digest"
+
+_DETAILS = pa.struct(
+    [
+        pa.field("uri", pa.string(), nullable=False),
+        pa.field("offset", pa.int64(), nullable=False),
+        pa.field("length", pa.int64(), nullable=False),
+        pa.field("extension", pa.string(), nullable=False),
+        pa.field("start_s", pa.float64(), nullable=False),
+        pa.field("duration_s", pa.float64(), nullable=False),
+        pa.field("title", pa.string(), nullable=False),
+        pa.field("artist", pa.string(), nullable=False),
+        pa.field("waveform", pa.binary(), nullable=False),
+        pa.field("window_starts_s", pa.binary(), nullable=False),  # float64 [windows]
+    ]
+)
+_PACKED = {"lance-encoding:packed": "true"}
+"""Makes Lance store a row of a struct in one place: it is one read instead of one for each field, and reading a field
+that is equal in all rows, such as an extension, would take time in proportion to the number of rows."""
 
 
 def row_schema(dim: int, *, windows: bool) -> pa.Schema:
@@ -20,23 +38,20 @@ def row_schema(dim: int, *, windows: bool) -> pa.Schema:
     """
     fields = [
         pa.field("recording_id", pa.string(), nullable=False),
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("offset", pa.int64(), nullable=False),
-        pa.field("length", pa.int64(), nullable=False),
-        pa.field("extension", pa.string(), nullable=False),
-        pa.field("start_s", pa.float64(), nullable=False),
-        pa.field("duration_s", pa.float64(), nullable=False),
-        pa.field("title", pa.string(), nullable=False),
-        pa.field("artist", pa.string(), nullable=False),
+        pa.field("duration_s", pa.float64(), nullable=False),  # also among the details, for conditions
         pa.field("tags", pa.list_(pa.string()), nullable=False),
-        pa.field("waveform", pa.binary(), nullable=False),
+        pa.field(DETAILS, _DETAILS, nullable=False, metadata=_PACKED),
         pa.field(VECTOR, pa.list_(pa.float32(), dim), nullable=False),
         pa.field(DIGEST, pa.int64(), nullable=False),  # of all other columns, by which changed rows are found
     ]
     if windows:
-        fields.append(pa.field("window_starts_s", pa.list_(pa.float64()), nullable=False))
         fields.append(pa.field(WINDOWS, pa.binary(), nullable=False))  # float16 [windows, d]
     return pa.schema(fields)
+
+
+def details(columns: Mapping[str, pa.Array]) -> pa.StructArray:
+    """Returns the column of the details from its fields."""
+    return pa.StructArray.from_arrays([columns[field.name] for field in _DETAILS], fields=list(_DETAILS))
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,22 +89,22 @@ class IndexedRow:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> "IndexedRow":
-        """Returns the recording of a row, which has the columns of :func:`row_schema`, maybe without the windows."""
+        """Returns the recording of a row, which has the columns :data:`NEEDED`, and :data:`WINDOWS` if it has any."""
         vector = np.asarray(values[VECTOR], np.float32)
-        starts = np.asarray(values.get("window_starts_s", []), np.float64)
+        windows = np.frombuffer(values.get(WINDOWS, b""), np.float16).reshape(-1, len(vector))
+        named = {**values[DETAILS]}
+        starts = np.frombuffer(named.pop("window_starts_s"), np.float64)
         return cls(
-            **{name: values[name] for name in _PLAIN},
+            recording_id=values["recording_id"],
             tags=tuple(values["tags"]),
             vector=vector,
-            windows=np.frombuffer(values.get(WINDOWS, b""), np.float16).reshape(len(starts), len(vector)),
-            window_starts_s=starts,
+            windows=windows,
+            window_starts_s=starts[: len(windows)],
+            **named,
         )
 
 
-_PLAIN = (
-    "recording_id", "uri", "offset", "length", "extension", "start_s", "duration_s", "title", "artist", "waveform",
-)  # fmt: skip
-DETAILS = (*_PLAIN, "tags", VECTOR)
+NEEDED = ("recording_id", "tags", DETAILS, VECTOR)
 """The columns that :meth:`IndexedRow.of` needs."""
 
 

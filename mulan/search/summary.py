@@ -10,6 +10,7 @@ from mulan.data.corpus.metadata import split_tag
 from mulan.evaluation.report.plane import on_plane
 from mulan.evaluation.report.tag_groups import tag_groups
 from mulan.search.overview import MAX_EXAMPLES, MapPoint, Overview, TagCount
+from mulan.search.rows import WINDOWS
 from mulan.search.table import RecordingTable
 
 MAX_TAGS = 200
@@ -19,6 +20,8 @@ MAX_POINTS = 2000
 MIN_POINTS = 5
 """Minimum number of recordings of a map."""
 _CATEGORIES_OF_EXAMPLES = 3
+_BYTES_PER_NUMBER = 2
+"""Size of a number of the vector of a window."""
 _MARGIN = 0.02
 """Distance of the outermost points from the edge of the map."""
 
@@ -38,7 +41,7 @@ def overview_of(table: RecordingTable, *, seed: int = 0) -> Overview:
     tags = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_TAGS]
     windows = 0
     if table.has_windows:
-        windows = pc.sum(pc.list_value_length(table.column("window_starts_s"))).as_py() or 0
+        windows = (pc.sum(pc.binary_length(table.column(WINDOWS))).as_py() or 0) // (table.dim * _BYTES_PER_NUMBER)
     category, points = _map(table, seed)
     return Overview(
         recordings=table.count(),

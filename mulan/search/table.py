@@ -18,7 +18,7 @@ import pyarrow as pa
 from mulan.config.paths import redacted
 from mulan.search.errors import UnusableIndex
 from mulan.search.query import Query, quoted
-from mulan.search.rows import DETAILS, VECTOR, WINDOWS, IndexedRow
+from mulan.search.rows import NEEDED, VECTOR, WINDOWS, IndexedRow
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 
@@ -151,7 +151,7 @@ class RecordingTable:
         columns = [name for name in self._found_columns if name != VECTOR]
         sample = _guarded(self._uri, self._scan(columns).limit(_SAMPLED).to_arrow)
         is_small = sample.nbytes / max(1, sample.num_rows) * self.count() <= MAX_BYTES_IN_MEMORY
-        needed = [VECTOR, *(columns if is_small else ("duration_s", "tags"))]
+        needed = [VECTOR, "duration_s", *(columns if is_small else ["tags"])]
         found = _guarded(self._uri, self._scan(needed).with_row_id(True).to_arrow).sort_by("_rowid").combine_chunks()
         vectors = found[VECTOR].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         return Snapshot(
@@ -193,14 +193,13 @@ class RecordingTable:
     @property
     def _found_columns(self) -> list[str]:
         """Names of the columns of a row that was found."""
-        return [name for name in self.columns if name in (*DETAILS, WINDOWS, "window_starts_s")]
+        return [name for name in self.columns if name in (*NEEDED, WINDOWS)]
 
     def with_ids(self, recording_ids: Sequence[str]) -> dict[str, IndexedRow]:
         """Returns the rows with these ids, of which some may not exist."""
         if not recording_ids:
             return {}
-        columns = [name for name in self.columns if name in DETAILS]
-        search = self._scan(columns).where(_has_ids(recording_ids))
+        search = self._scan([*NEEDED]).where(_has_ids(recording_ids))
         return {
             values["recording_id"]: IndexedRow.of(values) for values in _values(_guarded(self._uri, search.to_arrow))
         }

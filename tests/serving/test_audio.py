@@ -8,7 +8,7 @@ import pytest
 from mulan.search.rows import IndexedRow
 from mulan.serving import audio
 from mulan.serving.audio import ByteRange, UnavailableAudio, UnsatisfiableRange, media_type, read_audio
-from tests.search.test_rows import ROW
+from tests.search.test_rows import DETAILS, ROW
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def read(row: IndexedRow, start: int, end: int) -> bytes:
 
 
 def row_of(path: Path, offset: int, length: int) -> IndexedRow:
-    return IndexedRow.of({**ROW, "uri": str(path), "offset": offset, "length": length})
+    return IndexedRow.of({**ROW, "details": {**DETAILS, "uri": str(path), "offset": offset, "length": length}})
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
