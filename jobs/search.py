@@ -67,8 +67,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         "--not", metavar="TEXT", action="append", default=[], dest="unwanted", help="what the music is not like"
     )
     parser.add_argument(
-        "--tags", metavar="CATEGORY:TAG", nargs="+", action="extend", default=[], help="tags that it has, all of them; write texts before this"
-    )
+        "--tags", metavar="CATEGORY:TAG", nargs="+", action="extend", default=[],
+        help="tags that it has, all of them; texts are written before them",
+    )  # fmt: skip
     parser.add_argument("--min-duration-s", metavar="S", type=float, default=0.0, help="minimum duration in seconds")
     parser.add_argument(
         "--max-duration-s", metavar="S", type=float, default=math.inf, help="maximum duration in seconds"
@@ -85,11 +86,9 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _check_tags(args: argparse.Namespace) -> None:
     """Checks that no text has been taken for a tag, since it follows ``--tags``."""
-    texts = [tag for tag in args.tags if ":" not in tag]
+    texts = ", ".join(repr(tag) for tag in args.tags if ":" not in tag)
     if texts:
-        raise SearchRefused(
-            f"--tags: {', '.join(map(repr, texts))} is no CATEGORY:TAG; if it describes the music, write it before --tags"
-        )
+        raise SearchRefused(f"--tags: {texts} is no CATEGORY:TAG; if it describes the music, write it before --tags")
 
 
 def _search(args: argparse.Namespace, conditions: Filter) -> "list[Found]":

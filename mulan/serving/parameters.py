@@ -75,7 +75,8 @@ class SearchParameters(BaseModel):
     @property
     def unshown(self) -> dict[str, str]:
         """The parameters of :data:`UNSHOWN` that are not the defaults, as an address states them."""
-        return {name: json.dumps(value) for name, value in self.model_dump(include={*UNSHOWN}, exclude_defaults=True).items()}
+        given = self.model_dump(include={*UNSHOWN}, exclude_defaults=True)
+        return {name: json.dumps(value) for name, value in given.items()}
 
     def request(self) -> SearchRequest:
         """Returns the request to the service.

@@ -68,7 +68,8 @@ def test_conditions_leave_recordings_out(job: Job, collection: TestCollection) -
 def test_what_cannot_be_searched_is_refused(job: Job, collection: TestCollection) -> None:
     index = ("--index", collection.index_uri)
     assert_refused(job("search", *index), "nothing to search for")
-    assert_refused(job("search", *index, "--tags", "genre:low", "slow piano"), "'slow piano' is no CATEGORY:TAG", "before")
+    swallowed = job("search", *index, "--tags", "genre:low", "slow piano")
+    assert_refused(swallowed, "--tags: 'slow piano' is no CATEGORY:TAG", "write it before --tags")
     assert_refused(job("search", "--index", "none", "x"), "there is no index in", "jobs.index")
     assert_refused(job("search", *index, "x", "-k", "1001"), "ask for 1 to 1000")
     assert_refused(job("search", *index, "x", "--min-duration-s", "3", "--max-duration-s", "2"), "from 3 to 2 s")
