@@ -2,6 +2,10 @@
 
 import gc
 import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 from ray import serve
@@ -16,6 +20,7 @@ TARGET_REQUESTS = 32.0
 """Number of open requests per process above which another one is started."""
 NAME = "search"
 """Name of the application and of its deployment."""
+_POLL_S = 0.05
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)  # no line for each request
 
 
@@ -30,7 +35,6 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
         max_replicas: Maximum number of them.
     """
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
-    serve.start(http_options=HTTPOptions(host=host, port=port), logging_config=_LOGGING)
 
     def build() -> Any:  # a function, since Serve calls nothing else in the replica
         gc.disable()  # collections would slow the imports of the libraries of models
@@ -54,7 +58,21 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
         graceful_shutdown_timeout_s=5,
         logging_config=_LOGGING,
     )(serve.ingress(build)())
-    serve.run(deployment.bind(), name=NAME, route_prefix="/", blocking=False)
+    with _proxies_starting(HTTPOptions(host=host, port=port)):
+        serve.run(deployment.bind(), name=NAME, route_prefix="/", blocking=False)
+
+
+@contextmanager
+def _proxies_starting(options: HTTPOptions) -> Iterator[None]:
+    """Starts Serve, and waits at the end for its proxies, which take seconds to start: processes can start meanwhile."""
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        started = thread.submit(serve.start, http_options=options, logging_config=_LOGGING)
+        while not started.done() and not serve.status().proxies:
+            time.sleep(_POLL_S)
+        if started.done():
+            started.result()
+        yield
+        started.result()
 
 
 def stop_serving() -> None:
