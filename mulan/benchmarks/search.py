@@ -1,5 +1,6 @@
 """Benchmark of searches: a server under load, and the store of its vectors against other stores."""
 
+import importlib.util
 import json
 import signal
 import socket
@@ -33,8 +34,11 @@ GOAL_P50_MS, GOAL_P99_MS, GOAL_START_S = 25.0, 150.0, 20.0
 """Goals of a server with 100,000 recordings on two cores, with 16 clients at once."""
 GOAL_RECALL, GOAL_QUERY_MS, GOAL_GIB = 0.95, 50.0, 4.0
 """Goals of the approximate index of 10 million vectors."""
-STORES = ("lancedb", "faiss", "faiss_refined", "usearch", "hnswlib")
-OWN_STORE = STORES[0]
+STORES = {
+    "lancedb": "lancedb", "faiss": "faiss", "faiss_refined": "faiss", "usearch": "usearch", "hnswlib": "hnswlib",
+}  # fmt: skip
+"""The stores of vectors that can be compared, with their modules."""
+OWN_STORE = "lancedb"
 SERVER = "server"
 
 _ROWS_OF_A_PART = 10_000
@@ -114,6 +118,8 @@ def _server(
 
 
 def _store(folder: Path, store: str, progress: Callable[[str], None]) -> tuple[Row, list[Goal]]:
+    if importlib.util.find_spec(STORES[store]) is None:
+        return Row(store, {}, "not installed: pip install -e '.[peers]'"), []
     built, searched = (_reading(kind, store, folder) for kind in ("build", "search"))
     p50, p99 = (float(np.percentile(searched.latencies_ms, share)) for share in (50, 99))
     gib = searched.peak_bytes / 2**30

@@ -8,7 +8,7 @@ import pytest
 
 from mulan.benchmarks import search
 from mulan.benchmarks.measure import BenchmarkRefused
-from mulan.benchmarks.search import GOAL_GIB, GOAL_P50_MS, GOAL_P99_MS, GOAL_QUERY_MS, GOAL_RECALL, bench_search
+from mulan.benchmarks.search import GOAL_GIB, GOAL_P50_MS, GOAL_P99_MS, GOAL_QUERY_MS, GOAL_RECALL, STORES, bench_search
 
 pytestmark = pytest.mark.processes
 
@@ -47,3 +47,10 @@ def test_the_report_of_the_server_has_its_goals() -> None:
     assert figures["client p50"].median > figures["server p50"].median
     assert [goal.bound for goal in report.goals][:3] == [GOAL_P50_MS, GOAL_P99_MS, 0]
     assert report.goals[2].measured == 0
+
+
+def test_a_store_that_is_not_installed_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(STORES, "faiss", "faiss_of_another_world")
+    report = bench_search(recordings=0, requests=0, clients=1, vectors=500, stores=["faiss"], progress=print)
+    assert [(row.name, row.remark) for row in report.rows] == [("faiss", "not installed: pip install -e '.[peers]'")]
+    assert not report.goals
