@@ -64,7 +64,7 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
 
 @contextmanager
 def _proxies_starting(options: HTTPOptions) -> Iterator[None]:
-    """Starts Serve, and waits at the end for its proxies, which take seconds to start: processes can start meanwhile."""
+    """Starts Serve, and waits at the end for its proxies, which take seconds: other processes can start meanwhile."""
     with ThreadPoolExecutor(max_workers=1) as thread:
         started = thread.submit(serve.start, http_options=options, logging_config=_LOGGING)
         while not started.done() and not serve.status().proxies:
