@@ -25,6 +25,8 @@ from mulan.search.table import RecordingTable
 _ROWS_AT_ONCE = 50_000
 _PROBES = 64
 _PARTITIONS_PER_ROOT = 1.3
+_REFINED_OF_CODES = 50
+"""The vectors that FAISS compares again after its coarse codes, as a multiple of those asked for."""
 
 Search = Callable[[np.ndarray], np.ndarray]
 """Returns the numbers of the vectors that are nearest to one, int64 [k]."""
@@ -133,7 +135,7 @@ def _open_faiss(path: Path) -> Search:
     faiss = importlib.import_module("faiss")
     index = faiss.read_index(str(path))
     if isinstance(index, faiss.IndexRefine):
-        index.k_factor = 5
+        index.k_factor = _REFINED_OF_CODES
     faiss.extract_index_ivf(index).nprobe = _PROBES
     return lambda query: index.search(query[None], NEIGHBOURS)[1][0]
 

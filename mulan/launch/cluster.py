@@ -124,13 +124,14 @@ def _local_cpus(scale: ScaleConfig) -> int:
 def _start(ray: Any, scale: ScaleConfig) -> None:
     from mulan.private_ray.core import ENVIRONMENT, PRIVATE_SETTINGS
 
+    # Ray's processes inherit it; for a runtime environment, a Python that imports Ray would run before each of them
+    os.environ.update(ENVIRONMENT)
     ray.init(
         address="local",  # without it, Ray joins the last cluster started by `ray start`, even if it has ended
         num_cpus=_local_cpus(scale),
         include_dashboard=False,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": ENVIRONMENT},
         **PRIVATE_SETTINGS,
     )
 

@@ -31,7 +31,7 @@ PRIVATE_SETTINGS: dict[str, Any] = {
     "_system_config": {
         # at Ray's default of 15, training yields to every other process of the machine; data tasks set their own value
         "worker_niceness": 0,
-        # processes of a job need its environment, which a prestarted process does not have
+        # data tasks need an environment of their own, which a prestarted process does not have
         "prestart_worker_first_driver": False,
     }
 }

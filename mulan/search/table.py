@@ -33,7 +33,7 @@ _PROBES = 64
 """Number of partitions that an approximate search reads."""
 _REFINED = 5
 """The rows that an approximate search compares exactly, as a multiple of those asked for."""
-_TRAINED_ON = 4096
+_TRAINED_ON = 2048
 """Minimum number of rows of a partition of the approximate index, about."""
 MAX_BYTES_IN_MEMORY = 2**30
 """Maximum memory for the columns of an exact search other than the vectors."""

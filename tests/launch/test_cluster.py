@@ -106,6 +106,16 @@ def test_without_a_writable_home_folder_a_token_is_set_in_the_environment(
     assert "RAY_AUTH_TOKEN" not in os.environ
 
 
+def test_processes_of_a_local_cluster_inherit_their_environment(
+    fake_ray: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (name,) = importlib.import_module("mulan.private_ray.core").ENVIRONMENT
+    monkeypatch.setenv(name, "1")
+    connect(ScaleConfig())
+    assert os.environ[name] == "0"
+    assert "runtime_env" not in fake_ray.calls[0]  # for which each process would take longer to start
+
+
 def test_a_ray_that_does_not_end_is_given_up(fake_ray: SimpleNamespace) -> None:
     gone = threading.Event()
     fake_ray.shutdown = gone.wait
