@@ -45,6 +45,8 @@ def main() -> None:
     uri = filesystem.absolute(arguments.checked("--out", args.out) or "")
     if bool(args.embeddings) == bool(args.delete):
         raise IndexRefused("give either --embeddings, whose recordings are added, or --delete")
+    if args.delete and args.approximate_above is not None:
+        raise IndexRefused("--approximate-above goes with --embeddings, also of recordings that are there already")
     if args.delete:
         change = delete_from_index(uri, _ids(args.delete))
     else:

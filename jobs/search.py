@@ -41,13 +41,21 @@ def main() -> None:
     conditions = Filter(tuple(args.tags), args.min_duration_s, args.max_duration_s)
     if not ranks and conditions.is_empty:
         raise SearchRefused("nothing to search for: give a text, --like FILE, --like-id ID, --not TEXT, or --tags")
-    found = _search(args, conditions)
+    index = _opened(args)
+    query = Query(
+        _vector(args, index),
+        args.hits,
+        conditions,
+        without=args.recordings[0] if args.recordings else "",
+        by_window=args.windows,
+    )
+    (found,) = index.search([query])
     if args.json:
         print(json.dumps({"hits": [_hit(each) for each in found]}, indent=2, ensure_ascii=False))
     elif found:
         CONSOLE.print(_table(found, ranks=ranks))
     else:
-        CONSOLE.print(f"no recordings match the conditions{_unknown_tags(args)}", soft_wrap=True)
+        CONSOLE.print(f"no recordings match the conditions{_unknown_tags(index, args.tags)}", soft_wrap=True)
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,20 +99,13 @@ def _check_tags(args: argparse.Namespace) -> None:
         raise SearchRefused(f"--tags: {texts} is no CATEGORY:TAG; if it describes the music, write it before --tags")
 
 
-def _search(args: argparse.Namespace, conditions: Filter) -> "list[Found]":
+def _opened(args: argparse.Namespace) -> "SearchIndex":
     from mulan.search.index import SearchIndex
 
     index = SearchIndex.open(arguments.checked("--index", args.index) or "")
     if args.windows and not index.manifest.windows:
         raise SearchRefused(f"--windows: the index {index.uri} has none; embed with jobs.embed --windows")
-    query = Query(
-        _vector(args, index),
-        args.hits,
-        conditions,
-        without=args.recordings[0] if args.recordings else "",
-        by_window=args.windows,
-    )
-    return index.search([query])[0]
+    return index
 
 
 def _vector(args: argparse.Namespace, index: "SearchIndex") -> np.ndarray:
@@ -120,10 +121,11 @@ def _vector(args: argparse.Namespace, index: "SearchIndex") -> np.ndarray:
     return combined(wanted, unwanted, dim=index.manifest.model.dim)
 
 
-def _unknown_tags(args: argparse.Namespace) -> str:
-    """Returns which of the tags no recording seems to have, with similar ones, as the end of a message."""
-    known = [each.tag for each in Overview.read(args.index).tags]
-    unknown = [tag for tag in args.tags if tag not in known]
+def _unknown_tags(index: "SearchIndex", tags: Sequence[str]) -> str:
+    """Returns which of the tags no recording has, with similar ones, as the end of a message."""
+    known = [each.tag for each in Overview.read(index.uri).tags]  # the most frequent ones
+    nothing = combined([], dim=index.manifest.model.dim)
+    unknown = [tag for tag in tags if tag not in known and not index.search([Query(nothing, 1, Filter((tag,)))])[0]]
     by_text = {split_tag(tag)[1]: tag for tag in known}
     similar = {tag: [by_text[tag]] if tag in by_text else difflib.get_close_matches(tag, known, n=1) for tag in unknown}
     named = [f"no recording has the tag {tag}: {', '.join(found)}?" for tag, found in similar.items() if found]

@@ -13,7 +13,7 @@ from jobs import arguments
 from jobs.arguments import CONSOLE
 from mulan.config.errors import MulanError
 from mulan.config.sections import ScaleConfig
-from mulan.launch.cluster import connect, started_ray
+from mulan.launch.cluster import connect, local_resources, started_ray
 from mulan.search.manifest import IndexManifest
 from mulan.search.model_spec import check_model_folder, query_model
 from mulan.serving.settings import ServerSettings
@@ -39,12 +39,24 @@ def main() -> None:
     if args.min_replicas > args.max_replicas:
         raise ServingRefused(f"--min-replicas {args.min_replicas} is more than --max-replicas {args.max_replicas}")
     check_model_folder(settings.model, IndexManifest.read(settings.index_uri), settings.index_uri)
-    connect(ScaleConfig(use_gpu=args.use_gpu))
-    from mulan.serving.deployment import start_serving, stop_serving
+    scale = ScaleConfig(use_gpu=args.use_gpu, data_cpus=args.max_replicas)
+    _check_gpus(scale, args.min_replicas)
+    connect(scale)
+    from mulan.serving.deployment import check_no_server, start_serving, stop_serving
 
-    start_serving(
-        settings, host=args.host, port=args.port, min_replicas=args.min_replicas, max_replicas=args.max_replicas
-    )
+    check_no_server()
+    try:
+        start_serving(
+            settings, host=args.host, port=args.port, min_replicas=args.min_replicas, max_replicas=args.max_replicas
+        )
+        _announce(args, settings)
+        signal.pause()
+    finally:
+        if not started_ray():  # on a cluster that stays
+            stop_serving()
+
+
+def _announce(args: argparse.Namespace, settings: ServerSettings) -> None:
     name = f"[{args.host}]" if ":" in args.host else args.host
     CONSOLE.print(f"search: http://{name}:{args.port}/  (API: /docs; Ctrl+C ends it)", soft_wrap=True)
     if args.host not in LOOPBACK and not settings.token:
@@ -52,11 +64,6 @@ def main() -> None:
             f"anybody who reaches this machine can search and hear the collection; {TOKEN_VARIABLE} sets a token",
             soft_wrap=True,
         )
-    try:
-        signal.pause()
-    finally:
-        if not started_ray():  # on a cluster that stays
-            stop_serving()
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +121,18 @@ def _settings(args: argparse.Namespace) -> ServerSettings:
         # a page of another host could otherwise make a browser on this machine search and hear the collection
         hosts=(*LOOPBACK, "[::1]", *map(str.lower, args.host_name)) if is_local or args.host_name else (),
     )
+
+
+def _check_gpus(scale: ScaleConfig, replicas: int) -> None:
+    """Checks that this machine has as many GPUs as processes need at least, unless they run on a cluster.
+
+    Raises:
+        ServingRefused: It has fewer: the server would wait for them forever.
+    """
+    if scale.use_gpu and not os.environ.get("RAY_ADDRESS"):
+        found = local_resources(scale)["GPU"]
+        if found < replicas:
+            raise ServingRefused(f"--use-gpu: this machine has {found:g} GPUs, and {replicas} are needed")
 
 
 def _check_free(host: str, port: int) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 from mulan.collection.embeddings import CollectionEmbeddings, EmbeddingModel
 from mulan.search.errors import UnusableIndex
 from mulan.search.manifest import MANIFEST_NAME, IndexManifest
+from mulan.search.overview import Overview
 from mulan.search.rows import DETAILS, DIGEST, VECTOR, WINDOWS, details, digests, row_schema
 from mulan.search.summary import overview_of
 from mulan.search.table import RecordingTable
@@ -77,8 +78,7 @@ def add_to_index(
     schema = row_schema(embeddings.model.dim, windows=embeddings.has_windows)
     batches = _counted((_row_batch(batch, schema) for batch in embeddings.batches()), embeddings.count, on_progress)
     table = RecordingTable.create(uri, schema, batches)
-    table.index_columns(approximate_above=manifest.approximate_above)
-    overview_of(table).write(uri)
+    _finish(uri, table, manifest)
     manifest.write(uri)  # last: an index without it is unfinished
     return Change(added=embeddings.count, recordings=table.count(), is_approximate=table.is_approximate)
 
@@ -102,7 +102,7 @@ def _add(uri: str, embeddings: CollectionEmbeddings, approximate_above: int | No
     for batch in _in_changes(_counted(batches, embeddings.count, on_progress), known):
         table.put(batch)
         added += len(batch)
-    if added:
+    if added or not _is_finished(uri, table, manifest):
         _finish(uri, table, manifest)
     return Change(added, embeddings.count - added, 0, table.count(), table.is_approximate)
 
@@ -115,6 +115,8 @@ def delete_from_index(uri: str, recording_ids: Sequence[str]) -> Change:
         StorageError: The storage failed.
     """
     manifest, table = IndexManifest.read(uri), RecordingTable.open(uri)
+    if not _is_finished(uri, table, manifest):
+        _finish(uri, table, manifest)
     ids = list(dict.fromkeys(recording_ids))
     known: set[str] = set()
     for start in range(0, len(ids), _IDS_AT_ONCE):
@@ -123,8 +125,7 @@ def delete_from_index(uri: str, recording_ids: Sequence[str]) -> Change:
     if unknown:
         named = ", ".join(map(repr, unknown[:5])) + (f" and {len(unknown) - 5} more" if len(unknown) > 5 else "")
         raise UnusableIndex(f"not in the index {uri}, so that nothing was deleted: {named:.1000}")
-    for start in range(0, len(ids), _IDS_AT_ONCE):
-        table.delete(ids[start : start + _IDS_AT_ONCE])
+    table.delete(ids)  # in one change: after an interruption, all are there or none
     _finish(uri, table, manifest)
     return Change(deleted=len(ids), recordings=table.count(), is_approximate=table.is_approximate)
 
@@ -142,7 +143,17 @@ def check_indexable(model: EmbeddingModel) -> None:
         )
 
 
+def _is_finished(uri: str, table: RecordingTable, manifest: IndexManifest) -> bool:
+    """Returns whether what follows a change of the table was not interrupted."""
+    try:
+        is_overview_new = Overview.read(uri).version == table.version
+    except UnusableIndex:
+        return False
+    return is_overview_new and table.is_approximate == (table.count() > manifest.approximate_above)
+
+
 def _finish(uri: str, table: RecordingTable, manifest: IndexManifest) -> None:
+    """Does what follows a change of the table: its indices, and the overview of what it has now."""
     table.index_columns(approximate_above=manifest.approximate_above)
     overview_of(table).write(uri)
 

@@ -46,6 +46,8 @@ class MapPoint(Section):
 class Overview(Section):
     """What is shown of a collection before it is searched."""
 
+    version: NonNegativeInt = 0
+    """Version of the table that it was made from."""
     recordings: NonNegativeInt = 0
     """Number of recordings."""
     windows: NonNegativeInt = 0

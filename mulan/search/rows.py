@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-DETAILS, VECTOR, WINDOWS, DIGEST = "details", "vector", "windows", "digest"
+RECORDING_ID, DETAILS, VECTOR, WINDOWS, DIGEST = "recording_id", "details", "vector", "windows", "digest"
 
 _DETAILS = pa.struct(
     [
@@ -37,7 +37,7 @@ def row_schema(dim: int, *, windows: bool) -> pa.Schema:
         windows: Whether the vectors of the windows are stored, as float16: they decide on moments, not on scores.
     """
     fields = [
-        pa.field("recording_id", pa.string(), nullable=False),
+        pa.field(RECORDING_ID, pa.string(), nullable=False),
         pa.field("duration_s", pa.float64(), nullable=False),  # also among the details, for conditions
         pa.field("tags", pa.list_(pa.string()), nullable=False),
         pa.field(DETAILS, _DETAILS, nullable=False, metadata=_PACKED),
@@ -95,7 +95,7 @@ class IndexedRow:
         named = {**values[DETAILS]}
         starts = np.frombuffer(named.pop("window_starts_s"), np.float64)
         return cls(
-            recording_id=values["recording_id"],
+            recording_id=values[RECORDING_ID],
             tags=tuple(values["tags"]),
             vector=vector,
             windows=windows,
@@ -104,7 +104,7 @@ class IndexedRow:
         )
 
 
-NEEDED = ("recording_id", "tags", DETAILS, VECTOR)
+NEEDED = (RECORDING_ID, "tags", DETAILS, VECTOR)
 """The columns that :meth:`IndexedRow.of` needs."""
 
 

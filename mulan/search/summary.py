@@ -41,9 +41,10 @@ def overview_of(table: RecordingTable, *, seed: int = 0) -> Overview:
     tags = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MAX_TAGS]
     windows = 0
     if table.has_windows:
-        windows = (pc.sum(pc.binary_length(table.column(WINDOWS))).as_py() or 0) // (table.dim * _BYTES_PER_NUMBER)
+        windows = table.byte_count(WINDOWS) // (table.dim * _BYTES_PER_NUMBER)
     category, points = _map(table, seed)
     return Overview(
+        version=table.version,
         recordings=table.count(),
         windows=windows,
         tags=tuple(TagCount(tag=tag, recordings=count) for tag, count in tags),

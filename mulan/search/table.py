@@ -14,11 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mulan.config.paths import redacted
 from mulan.search.errors import UnusableIndex
 from mulan.search.query import Query, quoted
-from mulan.search.rows import NEEDED, VECTOR, WINDOWS, IndexedRow
+from mulan.search.rows import NEEDED, RECORDING_ID, VECTOR, WINDOWS, IndexedRow
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 
@@ -30,7 +31,7 @@ _NAME = "recordings"
 _CACHE_BYTES = 2 * 2**30
 """Maximum memory for the approximate index: that of 15 million vectors of 128 numbers."""
 _PROBES = 64
-"""Number of partitions that an approximate search reads."""
+"""Number of partitions that an approximate search reads at least."""
 _REFINED = 5
 """The rows that an approximate search compares exactly, as a multiple of those asked for."""
 _TRAINED_ON = 2048
@@ -127,16 +128,18 @@ class RecordingTable:
         _guarded(self._uri, self._table.delete, _has_ids(recording_ids))
 
     def index_columns(self, *, approximate_above: int) -> None:
-        """Indexes the ids, tags and durations, and the vectors if there are more rows than a number.
+        """Indexes the ids, tags and durations, and the vectors if and only if there are more rows than a number.
 
         Rows that were added since are added to the indices that exist; until then a search compares with each of them.
         """
-        existing = {tuple(index.columns) for index in _guarded(self._uri, self._table.list_indices)}
+        existing = {tuple(index.columns): index.name for index in _guarded(self._uri, self._table.list_indices)}
         wanted: dict[str, Any] = {"recording_id": BTree(), "tags": LabelList(), "duration_s": BTree()}
         count = self.count()
         if count > approximate_above:
             partitions = max(1, min(round(count**0.5), count // _TRAINED_ON))
             wanted[VECTOR] = IvfSq(distance_type="dot", num_partitions=partitions)
+        elif (VECTOR,) in existing:
+            _guarded(self._uri, self._table.drop_index, existing[VECTOR,])
         for column, config in wanted.items():
             if count and (column,) not in existing:
                 _guarded(self._uri, self._table.create_index, column, config=config)
@@ -145,6 +148,15 @@ class RecordingTable:
     def column(self, name: str) -> pa.ChunkedArray:
         """Returns a column of all rows."""
         return _guarded(self._uri, self._scan([name]).to_arrow)[name]
+
+    def byte_count(self, name: str) -> int:
+        """Returns the number of bytes in a binary column of all rows, of which a part is in memory at a time."""
+
+        def counted() -> int:
+            lengths = (pc.sum(pc.binary_length(batch[name])).as_py() for batch in self._scan([name]).to_batches())
+            return sum(filter(None, lengths))
+
+        return _guarded(self._uri, counted)
 
     def snapshot(self) -> Snapshot:
         """Returns what an exact search needs, all of which is in memory, in the order of the row ids."""
@@ -168,16 +180,21 @@ class RecordingTable:
             return list(threads.map(self._nearest, queries))
 
     def _nearest(self, query: Query) -> np.ndarray:
+        sql = query.filter.sql()
+        if not query.vector.any():  # all rows that meet the conditions are equally good
+            listed = self._scan([RECORDING_ID]).where(sql) if sql else self._scan([RECORDING_ID])
+            return _guarded(self._uri, listed.limit(query.candidates).with_row_id(True).to_arrow)["_rowid"].to_numpy()
         search = (
             self._table.search(query.vector, vector_column_name=VECTOR)
             .distance_type("dot")
             .limit(query.candidates)
-            .nprobes(_PROBES)
+            .minimum_nprobes(_PROBES)
+            .maximum_nprobes(0)  # all, if conditions leave too few rows in the others
             .refine_factor(_REFINED)
             .select(["_distance"])
             .with_row_id(True)
         )
-        if sql := query.filter.sql():
+        if sql:
             search = search.where(sql, prefilter=True)
         return _guarded(self._uri, search.to_arrow)["_rowid"].to_numpy()
 

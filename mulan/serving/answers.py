@@ -1,6 +1,5 @@
 """What the service returns, as the API answers it: recordings, hits, the collection, and faults with their statuses."""
 
-import logging
 from typing import Any
 from urllib.parse import quote
 
@@ -11,11 +10,9 @@ from mulan.search.index import Found
 from mulan.search.rows import IndexedRow
 from mulan.serving.audio import UnavailableAudio, UnsatisfiableRange
 from mulan.serving.schema import Collection, CollectionMap, Hit, Hits, ListedRecording
-from mulan.serving.service import Answer, Opened
+from mulan.serving.service import LOGGER, Answer, Opened
 from mulan.serving.uploads import UploadRefused
 from mulan.storage.errors import StorageError
-
-_LOGGER = logging.getLogger("ray.serve")
 
 _STATUSES: tuple[tuple[type[MulanError], int], ...] = (
     (UnknownRecording, 404),
@@ -42,7 +39,7 @@ def headers_of_status(status: int) -> dict[str, str]:
 def detail_of(error: MulanError) -> str:
     """Returns what a client is told of an error; where the storage has failed stands in the log of the server."""
     if isinstance(error, StorageError):
-        _LOGGER.warning("%s", error)
+        LOGGER.warning("%s", error)
         return "the index cannot be read at the moment; the log of the server says why"
     return str(error)
 

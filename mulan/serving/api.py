@@ -10,7 +10,7 @@ from mulan.serving.answers import collection_of, hits_of, map_of, recording_of
 from mulan.serving.audio import ByteRange, media_type, read_audio
 from mulan.serving.parameters import MAX_NAME, SearchParameters
 from mulan.serving.schema import Collection, CollectionMap, Fault, Hits, ListedRecording
-from mulan.serving.service import Answer, SearchRequest, SearchService
+from mulan.serving.service import Answer, NotReady, SearchRequest, SearchService
 from mulan.serving.settings import MAX_UPLOAD_BYTES
 from mulan.serving.uploads import UploadDecoder
 
@@ -114,7 +114,10 @@ async def audio(
 @router.get("/healthz", response_model=dict[str, bool])
 async def health(request: Request) -> dict[str, bool]:
     """Returns whether searches are answered."""
-    _ = service_of(request).opened
+    try:
+        _ = service_of(request).opened
+    except NotReady as error:  # anybody may ask, and the reason names folders
+        raise NotReady("searches are not answered at the moment; a search says why") from error
     return {"ready": True}
 
 

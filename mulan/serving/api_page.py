@@ -75,11 +75,11 @@ class ApiOperation:
 def render_api_page(openapi: Schema) -> str:
     """Renders the documentation of an API from its OpenAPI description, of version 3."""
     schemas = openapi.get("components", {}).get("schemas", {})
-    filters: Filters = {"prose": _prose, "linked": lambda kind: _linked(kind, schemas)}
     return render(
         "mulan.serving",
         "api_page.html",
-        filters,
+        _FILTERS,
+        schemas=schemas,
         title=openapi["info"]["title"],
         version=openapi["info"].get("version", ""),
         text=openapi["info"].get("description", ""),
@@ -238,3 +238,6 @@ def _linked(kind: str, schemas: Schema) -> Markup:
         for word in kind.split(" ")
     ]
     return Markup(" ".join(words))
+
+
+_FILTERS: Filters = {"prose": _prose, "linked": _linked}

@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, HTTPOptions
 from ray.serve.schema import LoggingConfig
 
+from mulan.config.errors import MulanError
 from mulan.serving.settings import ServerSettings
 
 MAX_OPEN_REQUESTS = 1000
@@ -22,6 +23,23 @@ NAME = "search"
 """Name of the application and of its deployment."""
 _POLL_S = 0.05
 _LOGGING = LoggingConfig(log_level="WARNING", enable_access_log=False)  # no line for each request
+
+
+class ServeIsRunning(MulanError):
+    """The cluster runs a Ray Serve already, whose address and port cannot be changed."""
+
+
+def check_no_server() -> None:
+    """Checks that the Ray that this process is connected to does not run Ray Serve.
+
+    Raises:
+        ServeIsRunning: It does.
+    """
+    if serve.status().proxies:
+        raise ServeIsRunning(
+            "this Ray cluster runs Ray Serve already, whose address and applications would be changed; end it (serve "
+            "shutdown), use another cluster, or unset RAY_ADDRESS to serve from this machine"
+        )
 
 
 def start_serving(settings: ServerSettings, *, host: str, port: int, min_replicas: int, max_replicas: int) -> None:
@@ -76,5 +94,5 @@ def _proxies_starting(options: HTTPOptions) -> Iterator[None]:
 
 
 def stop_serving() -> None:
-    """Stops the server on the Ray that this process is connected to."""
-    serve.delete(NAME)
+    """Stops Serve on the Ray that this process is connected to, also if it has not started completely."""
+    serve.shutdown()

@@ -86,7 +86,7 @@ async def _answered(request: Request, parameters: PageParameters, render: Render
             outcome = await _hits(request, parameters, has_sound=has_sound)
     except MulanError as error:
         outcome, status = Fault(detail=detail_of(error)), status_of(error)
-    content = render(collection, await _shown(request, parameters), outcome)
+    content = render(collection, await _shown(request, parameters, has_sound=has_sound), outcome)
     return HTMLResponse(content, status, headers_of_status(status))
 
 
@@ -95,7 +95,7 @@ async def _hits(request: Request, parameters: PageParameters, *, has_sound: bool
     return hits_of(await service_of(request).search(wanted))
 
 
-async def _shown(request: Request, parameters: PageParameters) -> ShownQuery:
+async def _shown(request: Request, parameters: PageParameters, *, has_sound: bool) -> ShownQuery:
     """Returns what the page says that is searched for."""
     like, title = next(filter(None, parameters.like), ""), ""
     if like:
@@ -107,7 +107,7 @@ async def _shown(request: Request, parameters: PageParameters) -> ShownQuery:
         like=like,
         like_title=title,
         tags=tuple(parameters.tag),
-        sound=parameters.sound,
+        sound=parameters.sound if has_sound else "",
         unshown=parameters.unshown,
     )
 

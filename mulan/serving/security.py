@@ -2,11 +2,11 @@
 
 import hmac
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 Scope = MutableMapping[str, Any]
@@ -69,16 +69,16 @@ class Protected:
             return _refused(421, "the server does not answer to this name; start it with --host-name NAME")
         if scope["method"] not in _SAFE_METHODS and _is_from_elsewhere(headers):
             return _refused(403, "the request comes from a page of another server")
-        if not self._token or scope["path"] in OPEN_PATHS or self._is_known(headers):
+        if not self._token or scope["path"] in OPEN_PATHS:
             return None
         query = scope["query_string"].decode("latin-1").replace("+", "%2B")  # which a token may contain
         (given,) = parse_qs(query).get("token", [""])[:1]
         if scope["method"] == "GET" and scope["path"] == "/" and _is_equal(given, self._token):
             response = RedirectResponse("/", 303)  # so that the token is not in the address of the page
-            response.set_cookie(
-                COOKIE, self._token, httponly=True, samesite="strict", secure=scope["scheme"] == "https"
-            )
+            response.set_cookie(COOKIE, self._token, httponly=True, samesite="lax", secure=scope["scheme"] == "https")
             return response
+        if self._is_known(headers):
+            return None
         refusal = _refused(401, "a token is needed: open /?token=TOKEN, or send the header Authorization: Bearer TOKEN")
         refusal.headers["WWW-Authenticate"] = "Bearer"
         return refusal
@@ -87,17 +87,17 @@ class Protected:
         kind, _, given = headers.get("authorization", "").partition(" ")
         if kind.lower() == "bearer" and _is_equal(given.strip(), self._token):
             return True
-        try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        except CookieError:
-            return False
-        return cookie is not None and _is_equal(cookie.value, self._token)
+        # not http.cookies, which ignores all cookies after one of another server of this machine that it cannot parse
+        return _is_equal(cookie_parser(headers.get("cookie", "")).get(COOKIE, ""), self._token)
 
 
 def _is_from_elsewhere(headers: Headers) -> bool:
     """Returns whether a browser says that a page of another server has caused a request."""
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    try:
+        return origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+    except ValueError:  # it is no address
+        return True
 
 
 def _is_equal(given: str, token: str) -> bool:

@@ -1,6 +1,7 @@
 """The service behind the API: an index and its model, opened once, and searches that are batched across requests."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -10,6 +11,7 @@ import numpy as np
 from mulan.config.errors import MulanError
 from mulan.search.errors import OtherModel, UnusableQuery
 from mulan.search.index import Found, SearchIndex
+from mulan.search.manifest import IndexManifest
 from mulan.search.model import QueryModel
 from mulan.search.overview import Overview
 from mulan.search.query import Filter, Query, combined
@@ -17,6 +19,7 @@ from mulan.search.rows import IndexedRow
 from mulan.serving.batching import Batches
 from mulan.serving.settings import ServerSettings
 
+LOGGER = logging.getLogger("ray.serve")
 CHECK_S = 10.0
 """Time in seconds between looks for another version of the index."""
 MAX_EMBEDDED, MAX_FOUND = 16, 8
@@ -100,27 +103,34 @@ class SearchService:
         """Opens the index and the model, or a newer version of the index; what is open stays so if that fails."""
         settings, opened = self.settings, self._opened
         try:
+            if opened is not None:  # before the vectors are read, again and again, of an index of another model
+                manifest = IndexManifest.read(settings.index_uri)
+                manifest.check_model(opened.index.manifest.model.sha256, settings.model, settings.index_uri)
             index = SearchIndex.open(settings.index_uri, unless=opened.index if opened else None)
             if opened is not None and index is opened.index:
+                if opened.overview.version != index.version:  # it is written after the index has changed
+                    self._opened = replace(opened, overview=Overview.read(index.uri))
                 self._fault = ""
                 return
             device = "cuda" if settings.use_gpu else "cpu"
-            if opened is None:
-                model = QueryModel.open(settings.model, index.manifest, index.uri, device=device)
-            else:
-                index.manifest.check_model(opened.index.manifest.model.sha256, settings.model, index.uri)
-                model = opened.model
+            model = (
+                QueryModel.open(settings.model, index.manifest, index.uri, device=device)
+                if opened is None
+                else opened.model
+            )
             self._opened, self._fault = Opened(index, Overview.read(index.uri), model), ""
-        except OtherModel as error:  # what is open has vectors of an index that is gone
-            self._fault = str(error)
         except MulanError as error:
-            if opened is None:
+            LOGGER.warning("%s", error)
+            if opened is None or isinstance(error, OtherModel):  # what is open has vectors of an index that is gone
                 self._fault = str(error)
 
     async def keep_fresh(self) -> None:
         """Looks for newer versions of the index until it is cancelled."""
         while True:
-            await asyncio.to_thread(self.refresh)
+            try:
+                await asyncio.to_thread(self.refresh)
+            except Exception:  # of a library, for a file that is just being replaced: the next look may be better
+                LOGGER.exception("the index %s cannot be read", self.settings.index_uri)
             await asyncio.sleep(CHECK_S)
 
     async def search(self, request: SearchRequest) -> Answer:

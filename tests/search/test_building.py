@@ -14,6 +14,8 @@ from mulan.search.errors import OtherModel, UnusableIndex
 from mulan.search.index import SearchIndex
 from mulan.search.overview import Overview
 from mulan.search.query import Query
+from mulan.search.table import RecordingTable
+from mulan.storage.errors import StorageError
 from tests.search.planted import MODEL, name_of, planted_vectors, write_planted
 
 VECTORS = planted_vectors(40)
@@ -76,7 +78,7 @@ def test_an_interrupted_creation_is_no_index_and_is_begun_again(
 
     with monkeypatch.context() as patched:
         patched.setattr(CollectionEmbeddings, "batches", interrupted)
-        with pytest.raises((KeyboardInterrupt, Exception)):
+        with pytest.raises((KeyboardInterrupt, StorageError)):
             add_to_index(uri, embeddings)
     with pytest.raises(UnusableIndex, match=r"index\.json is missing"):
         SearchIndex.open(uri)
@@ -96,7 +98,31 @@ def test_an_interrupted_addition_is_continued(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(KeyboardInterrupt):
         add_to_index(uri, embeddings, on_progress=interrupt)
     assert SearchIndex.open(uri).recordings == 40  # one batch
+    assert Overview.read(uri).recordings == 5
     assert add_to_index(uri, embeddings) == Change(unchanged=40, recordings=40)
+    assert Overview.read(uri).recordings == 40
+
+
+def test_what_follows_an_interrupted_deletion_is_done_by_the_next_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = str(tmp_path / "index")
+    add_to_index(uri, write_planted(tmp_path / "embeddings", VECTORS))
+
+    def interrupt(table: RecordingTable) -> Overview:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(building, "overview_of", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            delete_from_index(uri, [name_of(3)])
+    assert Overview.read(uri).recordings == 40
+    with pytest.raises(UnusableIndex, match="nothing was deleted"):
+        delete_from_index(uri, [name_of(3)])
+    assert Overview.read(uri).recordings == 39
+    (Path(uri) / "overview.json").write_text("damaged")
+    assert add_to_index(uri, write_planted(tmp_path / "embeddings", VECTORS[:3])) == Change(unchanged=3, recordings=39)
+    assert Overview.read(uri).recordings == 39
 
 
 def test_vectors_of_another_model_are_refused(tmp_path: Path) -> None:
@@ -133,3 +159,15 @@ def test_the_index_becomes_approximate_when_it_grows(tmp_path: Path) -> None:
     for number in (10, 450):
         ((found,),) = index.search([Query(vectors[number], 1)])
         assert found.row.recording_id == name_of(number)
+
+
+def test_another_limit_makes_an_index_approximate_or_exact_without_other_changes(tmp_path: Path) -> None:
+    uri, embeddings = str(tmp_path / "index"), write_planted(tmp_path / "embeddings", planted_vectors(300))
+    add_to_index(uri, embeddings)
+    for limit, is_approximate in ((299, True), (300, False), (0, True)):
+        change = add_to_index(uri, embeddings, approximate_above=limit)
+        assert change == Change(unchanged=300, recordings=300, is_approximate=is_approximate)
+        assert SearchIndex.open(uri).is_exact != is_approximate
+    change = delete_from_index(uri, [name_of(number) for number in range(1, 300)])
+    assert (change.recordings, change.is_approximate) == (1, True)
+    assert len(ids_of(uri)) == 1

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mulan.search import summary
+from mulan.search import summary, table
 from mulan.search.building import add_to_index
 from mulan.search.errors import UnknownRecording, UnusableIndex
 from mulan.search.index import SearchIndex
@@ -66,6 +66,23 @@ def test_conditions_leave_out_recordings_before_they_are_ranked(index: SearchInd
     (found, unconditional) = index.search([Query(QUERIES[0], 30, conditions), Query(QUERIES[0], 30)])
     assert [each.row.recording_id for each in found] == brute_force(QUERIES[0], 30, keep)
     assert [each.row.recording_id for each in unconditional] == brute_force(QUERIES[0], 30, np.ones(COUNT, bool))
+
+
+def test_all_recordings_that_meet_conditions_are_found_in_whatever_part_of_an_approximate_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "MAX_POINTS", 50)
+    monkeypatch.setattr(table, "_TRAINED_ON", 20)  # 55 partitions,
+    monkeypatch.setattr(table, "_PROBES", 2)  # of which a search reads two at least
+    uri = str(tmp_path / "index")
+    add_to_index(uri, write_planted(tmp_path / "embeddings", VECTORS), approximate_above=0)
+    index, conditions = SearchIndex.open(uri), Filter(("genre:rock", "mood:it's happy"))
+    assert not index.is_exact
+    for wanted in (QUERIES[0], np.zeros(DIM, np.float32)):
+        found, few = index.search([Query(wanted, 1000, conditions), Query(wanted, 10)])
+        assert {each.row.recording_id for each in found} == {name_of(row) for row in range(3, COUNT, 6)}
+        assert len(found) == 500
+        assert len(few) == 10
 
 
 def test_a_recording_is_not_similar_to_itself(index: SearchIndex) -> None:

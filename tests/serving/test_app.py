@@ -16,7 +16,7 @@ from tests.serving.collection import TestCollection, make_collection
 from tests.serving.running import service_of
 
 ROUTES_OF_THE_INDEX = [
-    "/api/search?q=x", "/api/recordings/tone-00", "/api/collection", "/api/map", "/audio/tone-00", "/healthz",
+    "/api/search?q=x", "/api/recordings/tone-00", "/api/collection", "/api/map", "/audio/tone-00",
 ]  # fmt: skip
 
 
@@ -38,6 +38,12 @@ def test_without_an_index_the_api_says_why(unopened: tuple[TestClient, str], pat
     assert list(response.json()) == ["detail"]
     assert folder in response.json()["detail"]
     assert "jobs.index" in response.json()["detail"]
+
+
+def test_whether_it_is_ready_is_answered_without_naming_folders(unopened: tuple[TestClient, str]) -> None:
+    response = unopened[0].get("/healthz")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert response.json() == {"detail": "searches are not answered at the moment; a search says why"}
 
 
 @pytest.mark.parametrize("path", ["/", "/?q=x", "/results?q=x", "/results"])
@@ -72,7 +78,7 @@ def test_it_is_ready_when_searches_are_answered(client: TestClient) -> None:
 
 def test_the_index_is_opened_when_the_application_starts(collection: TestCollection) -> None:
     application = create_app(service_of(collection))
-    starting = TestClient(application, base_url="http://localhost").get("/healthz")  # without the start
+    starting = TestClient(application, base_url="http://localhost").get("/api/collection")  # without the start
     assert (starting.status_code, "the server is starting" in starting.json()["detail"]) == (503, True)
     with TestClient(application, base_url="http://localhost") as client:
         assert client.get("/healthz").status_code == 200

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from mulan.search import summary
 from mulan.serving.page import ShownQuery, render_results
 from mulan.serving.schema import Collection, Fault
 from mulan.serving.settings import MAX_UPLOAD_BYTES
@@ -283,6 +284,25 @@ def test_only_the_newest_search_is_shown(page: Page) -> None:
     search(page, "quick")
     expect(page.locator("#results")).not_to_have_attribute("aria-busy", "true")
     assert len(held) == 1
+
+
+def test_a_tag_that_is_too_rare_for_a_box_stays_chosen(
+    opened: Opening, tmp_path_factory: pytest.TempPathFactory, model_uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(summary, "MAX_TAGS", 1)
+    rare = make_collection(tmp_path_factory.mktemp("rare"), model_uri, ids=["a", "b", "c", "d"], seconds=1.0)
+    with serving(rare) as url:
+        page = opened(f"{url}/?q=tone")
+        page.locator("#results").get_by_role("link", name="high").first.click()
+        chip = page.get_by_role("link", name="Remove: genre: high")
+        expect(chip).to_be_visible()
+        search(page, "drone")
+        assert parse_qs(urlsplit(page.url).query) == {"q": ["drone"], "tag": ["genre:high"]}
+        assert len(hits(page)) == 2
+        chip.click()
+        expect(chip).to_be_hidden()
+        search(page, "other")
+        assert parse_qs(urlsplit(page.url).query) == {"q": ["other"]}
 
 
 def test_a_part_of_a_file_is_heard_from_its_beginning_to_its_end(

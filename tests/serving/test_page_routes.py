@@ -118,6 +118,7 @@ def test_results_without_a_query_ask_for_one(client: TestClient) -> None:
 @pytest.mark.processes
 def test_a_sound_finds_what_the_api_finds(client: TestClient, collection: TestCollection) -> None:
     content = collection.audio["tone-05"]
+    assert "Like the sound" not in client.get("/", params={"sound": "none.flac", "tag": "genre:high"}).text
     response = client.post("/results", params={"sound": "my <tone>.flac"}, content=content)
     assert response.status_code == 200
     assert heading_of(response.text) == "Like the sound “my <tone>.flac”"

@@ -69,19 +69,37 @@ def test_the_page_is_opened_by_an_address_and_then_by_a_cookie(guarded: TestClie
     response = guarded.get("/", params={"token": TOKEN})
     assert (response.status_code, response.headers["location"]) == (303, "/")
     assert "httponly" in response.headers["set-cookie"].lower()
-    assert "samesite=strict" in response.headers["set-cookie"].lower()
+    assert "samesite=lax" in response.headers["set-cookie"].lower()
     assert guarded.get("/").status_code == 200
     assert guarded.get("/api/search", params={"q": "x"}).status_code == 200
 
 
 @pytest.mark.parametrize(
     ("origin", "status"),
-    [(None, 422), ("http://localhost", 422), ("http://evil.example", 403), ("null", 403), ("http://localhost:81", 403)],
+    [
+        (None, 422),
+        ("http://localhost", 422),
+        ("http://evil.example", 403),
+        ("null", 403),
+        ("http://localhost:81", 403),
+        ("http://[", 403),
+    ],
 )
 def test_pages_of_other_servers_cannot_send_sounds(client: TestClient, origin: str | None, status: int) -> None:
     headers = {} if origin is None else {"Origin": origin}
     assert client.post("/api/search", content=b"no sound", headers=headers).status_code == status
     assert client.get("/api/search", params={"q": "x"}, headers=headers).status_code == 200
+
+
+def test_cookies_of_other_servers_of_this_machine_hide_no_token(guarded: TestClient) -> None:
+    for others in ('settings={"a": 1}; ', "bad name=1; ", ""):
+        headers = {"Cookie": f"{others}mulan_token={TOKEN}"}
+        assert guarded.get("/api/search", params={"q": "x"}, headers=headers).status_code == 200
+
+
+def test_a_token_in_the_address_is_removed_from_it_also_if_there_is_a_cookie(guarded: TestClient) -> None:
+    response = guarded.get("/", params={"token": TOKEN}, headers={"Cookie": f"mulan_token={TOKEN}"})
+    assert (response.status_code, response.headers["location"]) == (303, "/")
 
 
 def test_a_token_may_contain_what_addresses_encode(guarded: TestClient) -> None:

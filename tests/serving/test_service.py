@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mulan.search.building import delete_from_index
+from mulan.search.overview import Overview
 from mulan.search.query import Filter
 from mulan.serving.service import Answer, NotReady, SearchRequest, SearchService
 from mulan.serving.settings import ServerSettings
@@ -73,6 +74,34 @@ def test_a_changed_index_is_opened_again(own: TestCollection) -> None:
     service.refresh()
     assert sorted(search(service)) == ["a", "c"]
     assert service.opened.model is before.model
+    assert service.opened.overview.recordings == 2
+
+
+def test_an_overview_that_is_written_after_the_index_has_changed_is_read(own: TestCollection) -> None:
+    service = opened(own)
+    old = Overview.read(own.index_uri)
+    delete_from_index(own.index_uri, ["b"])
+    new = Overview.read(own.index_uri)
+    old.write(own.index_uri)
+    service.refresh()
+    assert (sorted(search(service)), service.opened.overview) == (["a", "c"], old)
+    new.write(own.index_uri)
+    service.refresh()
+    assert service.opened.overview == new
+
+
+def test_a_fault_of_a_library_does_not_end_the_looks_for_newer_versions(
+    own: TestCollection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service, outcomes = opened(own), iter([KeyError("details"), asyncio.CancelledError()])
+
+    def refresh() -> None:
+        raise next(outcomes)
+
+    monkeypatch.setattr(service, "refresh", refresh)
+    monkeypatch.setattr("mulan.serving.service.CHECK_S", 0.0)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(service.keep_fresh())
 
 
 def test_searches_are_answered_when_model_and_index_are_gone(own: TestCollection) -> None:

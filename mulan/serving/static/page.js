@@ -11,8 +11,8 @@ const TITLE = "Music search";
 
 const form = byId("search"), results = byId("results");
 let request = null; // the newest one, of which alone the answer is shown
-const sounds = []; // those searched by, for the way back; an address cannot contain them
-let sound = null; // number of the one that is searched by
+const sounds = new Map(); // those searched by, for the way back; an address cannot contain them
+let sound = null; // key of the one that is searched by; unlike a number, no other visit of the page has the same
 
 /** Fetches what replaces the results, and shows it; `moves` says whether the focus moves there. */
 async function fetchResults(params, { moves = false, ...options } = {}) {
@@ -83,8 +83,16 @@ function fill(params) {
     field.value = params.get(field.name) ?? "";
     field.disabled = !field.value; // else the form would send an empty one
   }
-  const tags = params.getAll("tag");
-  for (const box of form.querySelectorAll('[name="tag"]')) box.checked = tags.includes(box.value);
+  const tags = params.getAll("tag"), boxes = [...form.querySelectorAll('[name="tag"][type="checkbox"]')];
+  for (const box of boxes) box.checked = tags.includes(box.value);
+  const known = new Set(boxes.map((box) => box.value)); // the most frequent tags; recordings have others too
+  byId("rare").replaceChildren(...tags.filter((tag) => !known.has(tag)).map(hiddenTag));
+}
+
+function hiddenTag(tag) {
+  const field = document.createElement("input");
+  Object.assign(field, { type: "hidden", name: "tag", value: tag });
+  return field;
 }
 
 /** Returns the fields that keep parameters which nothing on the page shows, such as the number of hits. */
@@ -93,12 +101,12 @@ const unshown = () => form.querySelectorAll(".unshown");
 /** Returns the query of the form, without its empty fields. */
 const filled = () => new URLSearchParams([...new FormData(form)].filter(([, value]) => value.trim()));
 
-/** Searches: by the sound with a number, or by the query alone. */
-function search(params, number = null, moves = false) {
-  sound = number;
+/** Searches: by the sound with a key, or by the query alone. */
+function search(params, key = null, moves = false) {
+  sound = key;
   fill(params);
-  if (number === null) return fetchResults(params, { moves });
-  const file = sounds[number];
+  if (key === null) return fetchResults(params, { moves });
+  const file = sounds.get(key);
   const asked = new URLSearchParams([...params.entries(), ["sound", file.name]]);
   const headers = { "Content-Type": file.type || "application/octet-stream" };
   return fetchResults(asked, { moves, method: "POST", body: file, headers });
@@ -107,9 +115,9 @@ function search(params, number = null, moves = false) {
 /** Searches, and makes a step of the browser's history of it. */
 function go(params, moves = false) {
   const asks = ["q", "not", "like"].some((name) => params.has(name));
-  const number = asks ? null : sound; // a sound stays until something else is asked for
-  history.pushState({ sound: number }, "", String(params) ? `/?${params}` : "/");
-  return search(params, number, moves);
+  const key = asks ? null : sound; // a sound stays until something else is asked for
+  history.pushState({ sound: key }, "", String(params) ? `/?${params}` : "/");
+  return search(params, key, moves);
 }
 
 function setUpSearch() {
@@ -135,8 +143,8 @@ function setUpSearch() {
   });
   window.addEventListener("popstate", (event) => {
     // the sounds are gone once the page has been left
-    const number = event.state?.sound ?? null;
-    search(new URLSearchParams(location.search), number in sounds ? number : null);
+    const key = event.state?.sound ?? null;
+    search(new URLSearchParams(location.search), sounds.has(key) ? key : null);
   });
 }
 
@@ -145,10 +153,10 @@ if (form) {
   addControls(results);
   setUpSearch();
   setUpSound((file) => {
-    sounds.push(file);
     const params = filled();
     for (const name of ["q", "not", "like"]) params.delete(name);
-    sound = sounds.length - 1;
+    sound = `${performance.timeOrigin}-${sounds.size}`;
+    sounds.set(sound, file);
     go(params);
   }, fail);
   setUpMap();
