@@ -72,17 +72,19 @@ def test_all_recordings_that_meet_conditions_are_found_in_whatever_part_of_an_ap
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(summary, "MAX_POINTS", 50)
-    monkeypatch.setattr(table, "_TRAINED_ON", 20)  # 55 partitions,
+    monkeypatch.setattr(table, "_TRAINED_ON", 100)  # 60 partitions,
     monkeypatch.setattr(table, "_PROBES", 2)  # of which a search reads two at least
+    count = 6000
     uri = str(tmp_path / "index")
-    add_to_index(uri, write_planted(tmp_path / "embeddings", VECTORS), approximate_above=0)
-    index, conditions = SearchIndex.open(uri), Filter(("genre:rock", "mood:it's happy"))
+    add_to_index(uri, write_planted(tmp_path / "embeddings", planted_vectors(count)), approximate_above=0)
+    index = SearchIndex.open(uri)
     assert not index.is_exact
+    conditions = Filter(("genre:rock", "mood:it's happy"), min_duration_s=29.0)
+    meeting = {name_of(row) for row in range(9, count, 30)}  # 200, of which about seven are in two partitions
     for wanted in (QUERIES[0], np.zeros(DIM, np.float32)):
-        found, few = index.search([Query(wanted, 1000, conditions), Query(wanted, 10)])
-        assert {each.row.recording_id for each in found} == {name_of(row) for row in range(3, COUNT, 6)}
-        assert len(found) == 500
-        assert len(few) == 10
+        for hits in (10, 90, 1000):
+            (found,) = index.search([Query(wanted, hits, conditions)])
+            assert len({each.row.recording_id for each in found} & meeting) == len(found) == min(hits, len(meeting))
 
 
 def test_a_recording_is_not_similar_to_itself(index: SearchIndex) -> None:
