@@ -132,7 +132,7 @@ def _check_gpus(scale: ScaleConfig, replicas: int) -> None:
     if scale.use_gpu and not os.environ.get("RAY_ADDRESS"):
         found = local_resources(scale)["GPU"]
         if found < replicas:
-            raise ServingRefused(f"--use-gpu: this machine has {found:g} GPUs, and {replicas} are needed")
+            raise ServingRefused(f"--use-gpu: GPUs are needed: {replicas}; this machine has {found:g}")
 
 
 def _check_free(host: str, port: int) -> None:

@@ -11,7 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -21,6 +21,7 @@ import pytest
 
 from mulan.search.building import add_to_index
 from tests.jobs.called import Job, assert_refused
+from tests.nodes import ENVIRONMENT, cluster, free_ports
 from tests.search.planted import planted_vectors, write_planted
 from tests.serving.collection import HOSTILE, TestCollection, make_collection
 
@@ -44,6 +45,10 @@ def test_what_cannot_be_served_is_refused(
         taken.listen()
         port = str(taken.getsockname()[1])
         assert_refused(job("serve", "--index", index, "--port", port), f"cannot listen on 127.0.0.1, port {port}")
+    own = make_collection(tmp_path_factory.mktemp("own"), model_uri, ids=["a"], seconds=1.0)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    wanted = ("--use-gpu", "--min-replicas", "2", "--max-replicas", "2")
+    assert_refused(job("serve", "--index", own.index_uri, *wanted), "GPUs are needed: 2; this machine has 1")
     monkeypatch.setenv("MULAN_SEARCH_TOKEN", "short")
     assert_refused(job("serve", "--index", index), "MULAN_SEARCH_TOKEN must have at least 8")
 
@@ -84,21 +89,15 @@ class Server:
         return [each for each in children if "ServeReplica" in " ".join(each.cmdline())]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, model_uri: str) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("served")
-    model = folder / "model"
-    subprocess.run(["cp", "-r", model_uri, str(model)], check=True)
-    ids = [HOSTILE, "a%2Fb", *(f"tone-{number:02d}" for number in range(10))]
-    collection = make_collection(folder, str(model), ids=ids, seconds=20.0)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+@contextmanager
+def serving(collection: TestCollection, **variables: str) -> Iterator[Server]:
+    """Starts a server with further environment variables, and ends it like an operator."""
+    (port,) = free_ports(1)
     command = [sys.executable, "-m", "jobs.serve", "--index", collection.index_uri, "--port", str(port)]
-    environment = {
-        name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MULAN_SEARCH_TOKEN")
-    }
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    inherited = {name: value for name, value in os.environ.items() if name not in ("RAY_ADDRESS", "MULAN_SEARCH_TOKEN")}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=inherited | variables
+    )
     try:
         assert process.stdout is not None
         assert process.stdout.readline() == f"search: http://127.0.0.1:{port}/  (API: /docs; Ctrl+C ends it)\n"
@@ -108,6 +107,17 @@ def server(tmp_path_factory: pytest.TempPathFactory, model_uri: str) -> Iterator
         assert "interrupted; the same command starts it again" in process.stdout.read()
     finally:
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, model_uri: str) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("served")
+    model = folder / "model"
+    subprocess.run(["cp", "-r", model_uri, str(model)], check=True)
+    ids = [HOSTILE, "a%2Fb", *(f"tone-{number:02d}" for number in range(10))]
+    collection = make_collection(folder, str(model), ids=ids, seconds=20.0)
+    with serving(collection) as started:
+        yield started
 
 
 of_server = pytest.mark.long(group="jobs")  # Ray Serve's proxy and replicas, which do not exist in this process
@@ -170,3 +180,22 @@ def test_a_killed_replica_is_replaced_and_says_why_it_cannot_answer(server: Serv
     model.with_name("away").rename(model)
     server.wait_for(200)
     assert server.search("piano") == before
+
+
+@of_server
+def test_a_server_on_a_cluster_is_the_only_one_and_leaves_nothing(
+    tmp_path_factory: pytest.TempPathFactory, model_uri: str
+) -> None:
+    own = make_collection(tmp_path_factory.mktemp("on a cluster"), model_uri, ids=["a", "b"], seconds=1.0)
+    with cluster() as nodes:
+        nodes.add_node(cpus=2)
+        variables = ENVIRONMENT | {"RAY_ADDRESS": nodes.address}
+        for _ in range(2):  # also after another one has ended
+            with serving(own, **variables) as server:
+                server.wait_for(200)
+                command = [sys.executable, "-m", "jobs.serve", "--index", own.index_uri, "--port", str(server.port + 1)]
+                second = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=_START_S)
+                assert second.returncode == 2, second.stderr
+                assert "this Ray cluster runs Ray Serve already" in second.stderr
+                assert server.get("/healthz")[0] == 200
+            assert server.get("/healthz")[0] == 0
