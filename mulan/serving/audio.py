@@ -6,6 +6,7 @@ A client names a recording, and never a path: the file and the bytes in it are t
 import asyncio
 import re
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from mulan.config.errors import MulanError
@@ -14,6 +15,10 @@ from mulan.storage import filesystem
 
 CHUNK_BYTES = 2**18
 """Number of bytes that are in memory at once for each client."""
+READ_TIMEOUT_S = 20.0
+"""Maximum time in seconds in which the storage has to give that number of bytes."""
+_READERS = ThreadPoolExecutor(max_workers=32, thread_name_prefix="audio")
+"""Threads that read, and do nothing else: searches must not wait for a storage that does not answer."""
 _RANGE = re.compile(r"(?i)bytes=(\d{0,18})-(\d{0,18})")
 
 _MEDIA_TYPES = {
@@ -29,6 +34,10 @@ that a browser would show instead of playing."""
 
 class UnavailableAudio(MulanError):
     """The audio of a recording cannot be read from where the index says it is."""
+
+
+class UnansweredRead(MulanError):
+    """The storage of the audio does not answer at the moment."""
 
 
 class UnsatisfiableRange(MulanError):
@@ -87,12 +96,18 @@ async def read_audio(row: IndexedRow, wanted: ByteRange) -> AsyncIterator[bytes]
 
     Raises:
         UnavailableAudio: The file is missing or too short.
+        UnansweredRead: The storage does not answer.
         StorageError: The storage failed.
     """
     position = wanted.start
     while position < wanted.end:
         count = min(CHUNK_BYTES, wanted.end - position)
-        yield await asyncio.to_thread(_read, row, position, count)
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_S):
+                content = await asyncio.get_running_loop().run_in_executor(_READERS, _read, row, position, count)
+        except TimeoutError as error:
+            raise UnansweredRead("the storage of the audio does not answer; try again in a minute") from error
+        yield content
         position += count
 
 

@@ -1,13 +1,22 @@
 """Ranges of bytes are parsed as RFC 9110 says, and files that are not as the index says are reported."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import pytest
 
 from mulan.search.rows import IndexedRow
 from mulan.serving import audio
-from mulan.serving.audio import ByteRange, UnavailableAudio, UnsatisfiableRange, media_type, read_audio
+from mulan.serving.answers import status_of
+from mulan.serving.audio import (
+    ByteRange,
+    UnansweredRead,
+    UnavailableAudio,
+    UnsatisfiableRange,
+    media_type,
+    read_audio,
+)
 from tests.search.test_rows import DETAILS, ROW
 
 
@@ -69,6 +78,27 @@ def test_a_file_that_is_gone_or_shorter_is_reported_without_its_path(tmp_path: P
             read(row, 0, 50)
         assert "'a'" in str(caught.value)
         assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_storage_that_does_not_answer_delays_neither_the_client_nor_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audio, "READ_TIMEOUT_S", 0.2)
+    answered = threading.Event()
+    monkeypatch.setattr(audio, "_read", lambda row, position, count: bytes([answered.wait(60)]))
+
+    async def read_all() -> list[bytes | BaseException]:
+        row, one = row_of(Path("/a.tar"), 0, 1), ByteRange(0, 1, is_part=True)
+        reads = [asyncio.create_task(anext(read_audio(row, one))) for _ in range(100)]
+        await asyncio.sleep(0)
+        assert await asyncio.to_thread(lambda: "searched") == "searched"
+        assert not any(read.done() for read in reads)
+        return await asyncio.gather(*reads, return_exceptions=True)
+
+    try:
+        outcomes = asyncio.run(read_all())
+    finally:
+        answered.set()
+    assert [type(each) for each in outcomes] == 100 * [UnansweredRead]
+    assert status_of(UnansweredRead("")) == 503
 
 
 def test_no_file_is_sent_as_something_that_a_browser_would_run() -> None:
