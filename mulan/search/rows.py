@@ -25,8 +25,8 @@ _DETAILS = pa.struct(
     ]
 )
 _PACKED = {"lance-encoding:packed": "true"}
-"""Makes Lance store a row of a struct in one place: it is one read instead of one for each field, and reading a field
-that is equal in all rows, such as an extension, would take time in proportion to the number of rows."""
+"""Makes Lance store a row of a struct in one place. Otherwise each field is a read of its own, which takes time in
+proportion to the number of rows for a field that is equal in all of them, such as an extension."""
 
 
 def row_schema(dim: int, *, windows: bool) -> pa.Schema:
