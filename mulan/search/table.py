@@ -189,7 +189,7 @@ class RecordingTable:
             .distance_type("dot")
             .limit(query.candidates)
             .minimum_nprobes(_PROBES)
-            .maximum_nprobes(0)  # all, if conditions leave too few rows in those
+            .maximum_nprobes(0 if sql else _PROBES)  # all, if conditions leave too few rows in those
             .refine_factor(_REFINED)
             .select(["_distance"])
             .with_row_id(True)
