@@ -127,8 +127,8 @@ def _unknown_tags(index: "SearchIndex", tags: Sequence[str]) -> str:
     nothing = combined([], dim=index.manifest.model.dim)
     unknown = [tag for tag in tags if tag not in known and not index.search([Query(nothing, 1, Filter((tag,)))])[0]]
     by_text = {split_tag(tag)[1]: tag for tag in known}
-    similar = {tag: [by_text[tag]] if tag in by_text else difflib.get_close_matches(tag, known, n=1) for tag in unknown}
-    named = [f"no recording has the tag {tag}: {', '.join(found)}?" for tag, found in similar.items() if found]
+    similar = {tag: difflib.get_close_matches(split_tag(tag)[1], by_text, n=1) for tag in unknown}
+    named = [f"no recording has the tag {tag}: {by_text[found[0]]}?" for tag, found in similar.items() if found]
     return "".join(f"; {each}" for each in named)
 
 

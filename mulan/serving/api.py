@@ -12,7 +12,7 @@ from mulan.serving.parameters import MAX_NAME, SearchParameters
 from mulan.serving.schema import Collection, CollectionMap, Fault, Hits, ListedRecording
 from mulan.serving.service import Answer, NotReady, SearchRequest, SearchService
 from mulan.serving.settings import MAX_UPLOAD_BYTES
-from mulan.serving.uploads import UploadDecoder
+from mulan.serving.uploads import UploadDecoder, UploadRefused
 
 Parameters = Annotated[SearchParameters, Query()]
 RecordingId = Annotated[str, Path(min_length=1, max_length=MAX_NAME, description="Id of a recording.")]
@@ -132,6 +132,8 @@ async def with_sound(request: Request, parameters: SearchParameters) -> SearchRe
     plain = parameters.request()
     model, decoder = service_of(request).opened.model, request.app.state.uploads
     assert isinstance(decoder, UploadDecoder)
+    if request.headers.get("content-type", "").startswith("multipart/"):
+        raise UploadRefused("send the bytes of the file, as curl --data-binary @FILE does, and not a form", status=422)
     stated = request.headers.get("content-length", "")
     sound = await decoder.windows(
         request.stream(),

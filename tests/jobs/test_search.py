@@ -61,6 +61,8 @@ def test_conditions_leave_recordings_out(job: Job, collection: TestCollection) -
     code, out, _ = job("search", *index, "--tags", "genre:low", "-k", "1")
     header, row = out.rstrip().splitlines()
     assert (code, header.split(), row.split()[:2]) == (0, ["recording", "tags"], ["1", "tone-00"])
+    code, out, _ = job("search", *index, "x", "--tags", "genre:other", "mood:nothing similar")
+    assert (code, out) == (0, "no recordings match the conditions\n")
     code, out, _ = job("search", *index, "x", "--tags", "genre:lo")
     assert (code, out) == (0, "no recordings match the conditions; no recording has the tag genre:lo: genre:low?\n")
 

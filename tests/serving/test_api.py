@@ -61,6 +61,12 @@ def test_a_recording_finds_itself_by_its_sound(client: TestClient, collection: T
     assert response.json()["hits"][0]["score"] == pytest.approx(1, abs=1e-5)
 
 
+def test_a_form_is_refused_with_the_way_to_send_a_sound(client: TestClient) -> None:
+    response = client.post("/api/search", files={"file": flac(tone(300.0, 1.0))})
+    assert response.status_code == 422
+    assert "curl --data-binary @FILE" in response.json()["detail"]
+
+
 def test_a_sound_and_a_text_are_combined(client: TestClient, collection: TestCollection) -> None:
     content = flac(tone(333.0, 2.0))
     text = mulan.MuLan.from_pretrained(collection.model_uri).embed_text(["piano"])[0].astype(np.float64)

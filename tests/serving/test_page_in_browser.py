@@ -77,6 +77,14 @@ def test_parameters_that_the_form_does_not_show_stay_from_search_to_search(page:
     assert len(hits(page)) > 2
 
 
+def test_the_same_search_again_is_no_step_of_the_history(page: Page) -> None:
+    search(page, "first")
+    search(page, "second")
+    search(page, "second")
+    page.go_back()
+    expect(page.get_by_role("heading", name="“first”")).to_be_visible()
+
+
 def test_a_text_in_japanese(page: Page) -> None:
     search(page, "静かなピアノ")
     assert parse_qs(urlsplit(page.url).query) == {"q": ["静かなピアノ"]}

@@ -116,7 +116,9 @@ function search(params, key = null, moves = false) {
 function go(params, moves = false) {
   const asks = ["q", "not", "like"].some((name) => params.has(name));
   const key = asks ? null : sound; // a sound stays until something else is asked for
-  history.pushState({ sound: key }, "", String(params) ? `/?${params}` : "/");
+  const address = String(params) ? `/?${params}` : "/";
+  const isSame = address === location.pathname + location.search && key === (history.state?.sound ?? null);
+  history[isSame ? "replaceState" : "pushState"]({ sound: key }, "", address); // Back is not to show the same again
   return search(params, key, moves);
 }
 
