@@ -13,7 +13,7 @@ from ray.serve.config import AutoscalingConfig, HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from mulan.config.errors import MulanError
-from mulan.serving.settings import ServerSettings
+from mulan.serving.settings import CPUS, ServerSettings
 
 MAX_OPEN_REQUESTS = 1000
 """Maximum number of requests in a process, most of which may be audio that is streamed to slow clients."""
@@ -61,7 +61,7 @@ def start_serving(settings: ServerSettings, *, host: str, port: int, min_replica
         gc.enable()
         return application(settings)
 
-    options = {"num_cpus": settings.threads, "num_gpus": 1 if settings.use_gpu else 0}
+    options = {"num_cpus": CPUS, "num_gpus": 1 if settings.use_gpu else 0}
     deployment = serve.deployment(
         name=NAME,
         max_ongoing_requests=MAX_OPEN_REQUESTS,

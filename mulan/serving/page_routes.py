@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, Response
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, field_validator
 
 from mulan.config.errors import MulanError
 from mulan.serving.answers import collection_of, detail_of, headers_of_status, hits_of, status_of
@@ -25,6 +25,12 @@ class PageParameters(SearchParameters):
 
     sound: str = Field("", max_length=MAX_NAME)
     """Name of the file of the sound that is sent, for the heading."""
+
+    @field_validator("like")
+    @classmethod
+    def _first(cls, ids: list[str]) -> list[str]:
+        """Returns the first recording: the page shows one, and searches for no others than it shows."""
+        return list(filter(str.strip, ids))[:1]
 
 
 Parameters = Annotated[PageParameters, Query()]
@@ -97,7 +103,7 @@ async def _hits(request: Request, parameters: PageParameters, *, has_sound: bool
 
 async def _shown(request: Request, parameters: PageParameters, *, has_sound: bool) -> ShownQuery:
     """Returns what the page says that is searched for."""
-    like, title = next(filter(None, parameters.like), ""), ""
+    like, title = next(iter(parameters.like), ""), ""
     if like:
         with suppress(MulanError):  # it is unknown, which the outcome says
             title = (await service_of(request).recording(like)).title

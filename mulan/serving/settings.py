@@ -8,6 +8,8 @@ MAX_UPLOAD_BYTES = 20_000_000
 """Maximum size of a sound that is sent to the server."""
 UPLOAD_TIMEOUT_S = 60.0
 """Maximum time in which a sound has to arrive."""
+CPUS = 1
+"""Number of CPUs of a server process, and of the threads with which it computes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +22,6 @@ class ServerSettings:
     """``[KIND=]URI`` of the model, with an absolute path."""
     use_gpu: bool = False
     """Whether the model computes on a GPU."""
-    threads: int = 1
-    """Number of threads with which a process computes."""
     token: str = ""
     """What clients have to send to be answered; empty if they need not."""
     hosts: tuple[str, ...] = ()

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -112,8 +113,7 @@ def serving(collection: TestCollection, **variables: str) -> Iterator[Server]:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory, model_uri: str) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("served")
-    model = folder / "model"
-    subprocess.run(["cp", "-r", model_uri, str(model)], check=True)
+    model = shutil.copytree(model_uri, folder / "model")
     ids = [HOSTILE, "a%2Fb", *(f"tone-{number:02d}" for number in range(10))]
     collection = make_collection(folder, str(model), ids=ids, seconds=20.0)
     with serving(collection) as started:

@@ -81,6 +81,13 @@ def test_the_form_and_the_links_keep_parameters_that_they_do_not_show(client: Te
     assert len(shown_ids(client.get(html.unescape(link)).text)) == 3
 
 
+def test_the_page_searches_for_no_other_recordings_than_it_shows(client: TestClient) -> None:
+    page = client.get("/", params={"like": ["", "tone-03", "tone-05"]}).text
+    assert heading_of(page) == "More like “Tone 4”"
+    assert shown_ids(page) == found_ids(client, like="tone-03")
+    assert shown_ids(page) != found_ids(client, like="tone-05")
+
+
 def test_recordings_chosen_by_tags_alone_have_no_similarity(client: TestClient) -> None:
     page = client.get("/", params={"tag": "genre:high"}).text
     assert len(shown_ids(page)) == 6
