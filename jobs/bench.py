@@ -1,6 +1,6 @@
 """Benchmark mulan: python -m jobs.bench KIND
 
-Kinds: loss, step, sums, metrics, data, decode, checkpoint, start, adoption, variants, preparation, retrieval,
+Kinds: loss, step, sums, metrics, data, decode, checkpoint, start, index, adoption, variants, preparation, retrieval,
 embedding, search.
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs import arguments
+from jobs import arguments, bench_index
 from jobs.arguments import CONSOLE
 from mulan.benchmarks.measure import BenchmarkRefused
 from mulan.config.recipe import Recipe
@@ -334,6 +334,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "decode": (_add_decode, _decode),
     "checkpoint": (_add_checkpoint, _checkpoint),
     "start": (_add_start, _start),
+    "index": (bench_index.add_arguments, bench_index.measure),
     "adoption": (_add_adoption, _adoption),
     "variants": (_add_variants, _variants),
     "preparation": (_add_preparation, _preparation),

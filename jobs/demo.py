@@ -18,7 +18,7 @@ from jobs.progress import RecordingsProgress
 from jobs.train import train
 from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
-from mulan.data.corpus.index import INDEX_NAME
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.demo.corpus import build_corpus
 from mulan.launch.checks import check_buildable
 from mulan.runs.run import Run

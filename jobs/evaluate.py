@@ -15,7 +15,7 @@ from jobs.joining import join_to_evaluate
 from jobs.progress import RecordingsProgress
 from mulan.config.errors import ErrorCollection, MulanError
 from mulan.config.sections import ScaleConfig
-from mulan.data.corpus.index import SPLITS
+from mulan.data.corpus.metadata import SPLITS
 from mulan.launch.checks import check_exported
 from mulan.runs.run import Run
 from mulan.storage import filesystem

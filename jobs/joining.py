@@ -6,7 +6,7 @@ from jobs.arguments import CONSOLE
 from mulan.config.checks import pretraining_warnings
 from mulan.config.recipe import Recipe
 from mulan.config.sections import ScaleConfig
-from mulan.data.corpus.index import INDEX_NAME
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.data.reader import MicroBatchReader
 from mulan.launch.checks import check_corpus, licence_lines
 from mulan.launch.cluster import connect

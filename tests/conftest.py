@@ -26,7 +26,7 @@ import torch
 from mulan.config.sections import ScaleConfig
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.launch.cluster import connect
-from mulan.storage import weights_cache
+from mulan.storage.machine_cache import CACHE_VARIABLE
 from tests.evaluation.small_model import RECIPE
 from tests.s3_proxy import FaultyS3
 from tests.sounds import flac, tone
@@ -77,7 +77,7 @@ def tone_recording(number: int, split: str, *, unfiltered: bool = False) -> Reco
 @pytest.fixture(scope="session", autouse=True)
 def _weights_kept_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Sets a weights cache of the test run, also for the processes that it starts."""
-    os.environ[weights_cache.CACHE_VARIABLE] = str(tmp_path_factory.mktemp("weights"))
+    os.environ[CACHE_VARIABLE] = str(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="session")

@@ -47,7 +47,7 @@ def read_adoption(folder: Path, corpus: Path) -> AdoptionReading:
     read_before, memory_before, wall_s, cpu_s = _bytes_read(), _peak_mb(), time.monotonic(), time.process_time()
     index_shards(tars, str(corpus))
     wall_s, cpu_s, read = time.monotonic() - wall_s, time.process_time() - cpu_s, _bytes_read() - read_before
-    return AdoptionReading(wall_s, cpu_s, read, _peak_mb() - memory_before, Corpus.open(str(corpus)).table.num_rows)
+    return AdoptionReading(wall_s, cpu_s, read, _peak_mb() - memory_before, Corpus.open(str(corpus)).recordings)
 
 
 def _peak_mb() -> float:

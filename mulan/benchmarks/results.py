@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from mulan.benchmarks.measure import Figure
@@ -101,6 +101,20 @@ class Report:
         settings = "  ".join(f"{k} {v}" for k, v in self.settings.items())
         console.print(Text.assemble((self.title, "bold"), "  ", settings))
         console.print("  ".join(f"{k}: {v}" for k, v in self.machine.items()), style="dim")
+        console.print(self._list() if len(self.rows) == 1 else self._table())
+        remarks = [f"{row.name}: {row.remark}" for row in self.rows if row.remark]
+        for line in [*remarks, *self.notes, *map(str, self.goals)]:
+            console.print(line)
+
+    def _list(self) -> Table:
+        """Returns a table with a line for each figure of the only candidate, since there may be many."""
+        (row,) = self.rows
+        table = Table("", Column(row.name, justify="right"))
+        for name, figure in row.figures.items():
+            table.add_row(name, _cell(figure))
+        return table
+
+    def _table(self) -> Table:
         columns = list(dict.fromkeys(column for row in self.rows for column in row.figures))
         table = Table()
         table.add_column("")
@@ -110,10 +124,7 @@ class Report:
             table.add_row(
                 row.name, *(_cell(row.figures[column]) if column in row.figures else "" for column in columns)
             )
-        console.print(table)
-        remarks = [f"{row.name}: {row.remark}" for row in self.rows if row.remark]
-        for line in [*remarks, *self.notes, *map(str, self.goals)]:
-            console.print(line)
+        return table
 
     def write(self, file: Path, *, command: str) -> None:
         """Writes the report as JSON, including every reading and the command that took them.

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from mulan.data.corpus.index import INDEX_NAME, Corpus, Location
+from mulan.data.corpus.index import Corpus, Location
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.preparation.faults import Faults, SourceError
 from mulan.preparation.found import AudioLocation, FoundRecording
 from mulan.preparation.scan import NamedSource, usable_recordings
@@ -98,7 +99,7 @@ def open_collection(
 
 def _of_corpus(corpus: Corpus) -> AudioCollection:
     columns = corpus.table.select(["recording_id", "tags", "duration_s"]).to_pydict()
-    locations = corpus.locations(range(corpus.table.num_rows))
+    locations = corpus.locations(range(corpus.recordings))
     versions = _versions(corpus.uri, {location.uri for location in locations})
     recordings = [
         CollectionRecording(

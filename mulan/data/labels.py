@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from mulan.config.objectives import TaggingConfig
 from mulan.data.corpus.index import Corpus
@@ -13,8 +12,7 @@ from mulan.data.plan import PlanError
 
 def tag_names(corpus: Corpus, prefix: str) -> tuple[str, ...]:
     """Returns the distinct tags of all splits that begin with a prefix, in alphabetical order."""
-    tags = pc.unique(corpus.table["tags"].combine_chunks().flatten()).to_pylist()
-    return tuple(sorted(name for name in tags if name.startswith(prefix)))
+    return tuple(sorted(name for name in corpus.tags() if name.startswith(prefix)))
 
 
 def class_names(corpus: Corpus, tagging: TaggingConfig) -> tuple[str, ...]:
@@ -36,7 +34,7 @@ def multi_hot(corpus: Corpus, rows: Sequence[int], classes: Sequence[str]) -> np
     """Returns the tags of index rows as uint8 [len(rows), len(classes)], 1 where the recording has the tag."""
     if not classes:
         return np.zeros((len(rows), 0), np.uint8)
-    tag_lists = corpus.table["tags"].take(pa.array(rows, pa.int64())).to_pylist()
+    tag_lists = corpus.column("tags").take(pa.array(rows, pa.int64())).to_pylist()
     column_of = {name: column for column, name in enumerate(classes)}
     matrix = np.zeros((len(rows), len(classes)), np.uint8)
     for row, tags in enumerate(tag_lists):

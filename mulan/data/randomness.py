@@ -69,7 +69,7 @@ def _network(values: np.ndarray, half_bits: np.ndarray, round_keys: np.ndarray) 
     mask = (np.uint64(1) << half_bits) - np.uint64(1)
     left, right = values >> half_bits, values & mask
     for round_key in round_keys.T:
-        left, right = right, left ^ (_mix(right ^ round_key) & mask)
+        left, right = right, left ^ (mix(right ^ round_key) & mask)
     return (left << half_bits) | right
 
 
@@ -78,7 +78,7 @@ _FACTORS = [np.array(factor, np.uint64) for factor in (0xBF58476D1CE4E5B9, 0x94D
 """Constants as arrays, because NumPy takes as long to convert a number to an array as to mix a micro-batch's words."""
 
 
-def _mix(words: np.ndarray) -> np.ndarray:
+def mix(words: np.ndarray) -> np.ndarray:
     """Applies the finaliser of SplitMix64 (Steele et al. 2014): every input bit changes half of the output bits."""
     words = (words ^ (words >> _SHIFTS[0])) * _FACTORS[0]
     words = (words ^ (words >> _SHIFTS[1])) * _FACTORS[1]

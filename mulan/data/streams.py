@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 
 from mulan.config.objectives import LossWeightsConfig, SemiSupConConfig
 from mulan.config.sections import SOURCES, Source, SourceRatioConfig
@@ -14,6 +13,7 @@ from mulan.data.randomness import Permutation
 
 TRAIN = "train"
 """Name of the split whose labels are used."""
+_ROWS_AT_ONCE = 2**20
 
 
 class Stream(NamedTuple):
@@ -35,7 +35,7 @@ class StreamMixture:
     """The streams of one split and their shares of every batch."""
 
     rows: Mapping[Stream, np.ndarray]
-    """Index rows of each stream, int64."""
+    """Index rows of each stream, uint32."""
     shares: Mapping[Stream, float]
     """Relative share of each stream in every batch; 0 omits a stream."""
 
@@ -90,14 +90,12 @@ def labels_used(corpus: Corpus, section: SemiSupConConfig, *, seed: int) -> np.n
     The recordings for a smaller ``section.labels_used`` are a subset of those for a larger one, so that runs with more
     labels use all labels of runs with fewer.
     """
-    tags = corpus.table["tags"].combine_chunks()
-    is_label = pc.starts_with(tags.flatten(), section.tag_prefix)
-    has_label = np.zeros(corpus.table.num_rows, bool)
-    has_label[pc.filter(pc.list_parent_indices(tags), is_label).to_numpy()] = True
     rows = corpus.rows(TRAIN)
-    labelled = rows[has_label[rows]]
-    used = np.zeros_like(has_label)
+    labelled = rows[corpus.has_tag_with(section.tag_prefix)[rows]]
+    used = np.zeros(corpus.recordings, bool)
     if len(labelled):
-        order = Permutation(len(labelled), seed=seed, purpose="labels used", key=())(np.arange(len(labelled)))
-        used[labelled[order[: round(section.labels_used * len(labelled))]]] = True
+        order = Permutation(len(labelled), seed=seed, purpose="labels used", key=())
+        count = round(section.labels_used * len(labelled))
+        for start in range(0, count, _ROWS_AT_ONCE):
+            used[labelled[order(np.arange(start, min(start + _ROWS_AT_ONCE, count)))]] = True
     return used

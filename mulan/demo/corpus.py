@@ -14,7 +14,7 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 
 from mulan.config.errors import MulanError
 from mulan.config.parsing import parse_json
-from mulan.data.corpus.index import INDEX_NAME
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.demo.annotations import CURATED, IN_THE_WILD, NoiseCounts, noisy_texts

@@ -4,7 +4,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from mulan.data.corpus.index import SPLITS, Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.metadata import SPLITS
 from mulan.evaluation.corruptions import Corruption
 from mulan.evaluation.embedding.collected import CorpusEmbeddings, check_skipped
 from mulan.evaluation.embedding.labels import read_labels

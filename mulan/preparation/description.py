@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import soundfile
@@ -112,7 +111,7 @@ def describe(corpus: Corpus, *, sample: int = SAMPLE, examples: int = 0) -> tupl
         CorpusError: The table of its preparation is damaged.
         StorageError, StoragePermanentError: The shards cannot be read.
     """
-    rows = np.unique(np.linspace(0, corpus.table.num_rows - 1, min(sample, corpus.table.num_rows)).round().astype(int))
+    rows = np.unique(np.linspace(0, corpus.recordings - 1, min(sample, corpus.recordings)).round().astype(int))
     chosen = set(rows[np.linspace(0, len(rows) - 1, min(examples, len(rows))).round().astype(int)].tolist())
     measured = _Sample()
     for row, outcome in _read(corpus, rows.tolist()):
@@ -124,14 +123,14 @@ def describe(corpus: Corpus, *, sample: int = SAMPLE, examples: int = 0) -> tupl
     description = {
         "corpus": corpus.uri,
         "index_sha256": corpus.index_sha256,
-        "recordings": table.num_rows,
+        "recordings": corpus.recordings,
         "hours": pc.sum(table["duration_s"]).as_py() / 3600,
         "shards": len(table["uri"].unique()),
         "bytes": pc.sum(table["length"]).as_py(),
-        "splits": _splits(table),
+        "splits": _splits(corpus),
         "duration_s": _distribution(table["duration_s"].to_numpy()),
         "texts": _text_table(corpus, measured),
-        "tags": _tags(table),
+        "tags": _tags(corpus),
         "languages": dict(measured.languages.most_common()),
         "audio": dict(measured.formats.most_common()),
         "sample": {"recordings": len(rows), "unreadable": measured.unreadable[:_NAMED]},
@@ -159,12 +158,13 @@ def _format(record: Record) -> str:
         return record.extension
 
 
-def _splits(table: pa.Table) -> dict[str, Any]:
-    grouped = table.group_by("split").aggregate([("duration_s", "sum"), ("duration_s", "count")]).sort_by("split")
-    return {
-        row["split"]: {"recordings": row["duration_s_count"], "hours": row["duration_s_sum"] / 3600}
-        for row in grouped.to_pylist()
-    }
+def _splits(corpus: Corpus) -> dict[str, Any]:
+    column = corpus.column("split")
+    names, codes = column.dictionary.to_pylist(), column.indices.to_numpy()
+    counts = np.bincount(codes, minlength=len(names))
+    seconds = np.bincount(codes, corpus.column("duration_s").to_numpy(), len(names))
+    found = zip(names, counts.tolist(), seconds.tolist(), strict=True)
+    return {name: {"recordings": count, "hours": total / 3600} for name, count, total in sorted(found) if count}
 
 
 def _distribution(values: np.ndarray) -> dict[str, float]:
@@ -177,9 +177,11 @@ def _distribution(values: np.ndarray) -> dict[str, float]:
 
 def _text_table(corpus: Corpus, measured: _Sample) -> dict[str, Any]:
     """Returns MuLan's Table 2: counts of recordings are exact, those of texts and tokens are extrapolated."""
-    total = corpus.table.num_rows
-    with_source = Counter(corpus.table["sources"].combine_chunks().flatten().to_pylist())
-    scale = total / max(1, measured.read)
+    with_source: Counter[str] = Counter()
+    sources = corpus.column("sources")
+    for names, count in zip(sources.dictionary.to_pylist(), np.bincount(sources.indices), strict=False):
+        with_source.update(dict.fromkeys(names, int(count)))
+    scale = corpus.recordings / max(1, measured.read)
     return {
         source: {
             "recordings": with_source[source],
@@ -193,9 +195,9 @@ def _text_table(corpus: Corpus, measured: _Sample) -> dict[str, Any]:
     }
 
 
-def _tags(table: pa.Table) -> dict[str, Any]:
+def _tags(corpus: Corpus) -> dict[str, Any]:
     by_category: dict[str, Counter[str]] = {}
-    for item in pc.value_counts(table["tags"].combine_chunks().flatten()).to_pylist():
+    for item in pc.value_counts(corpus.column("tags").flatten()).to_pylist():
         category, text = split_tag(item["values"])
         by_category.setdefault(category, Counter())[text] += item["counts"]
     return {

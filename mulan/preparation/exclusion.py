@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mulan.data.corpus.index import INDEX_NAME, Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.data.errors import CorpusError
 from mulan.preparation.faults import SourceError, at_line
 from mulan.preparation.layout import RECORDINGS_NAME

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mulan.data.corpus.index import INDEX_NAME
+from mulan.data.corpus.index_rows import INDEX_NAME
 
 SETTINGS_NAME = "preparation/settings.json"
 """The file that a preparation writes first."""

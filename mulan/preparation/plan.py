@@ -5,10 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import pyarrow as pa
-
 from mulan.data.corpus.adoption import AdoptedRow
-from mulan.data.corpus.index import SCHEMA, index_table
+from mulan.data.corpus.index_rows import SCHEMA, index_tables
+from mulan.data.corpus.row_spool import RowSpool
 from mulan.preparation.chunks import Chunk, describe_chunk, in_chunks
 from mulan.preparation.exclusion import Exclusions
 from mulan.preparation.faults import Faults
@@ -56,8 +55,8 @@ class PreparationPlan:
     """All chunks, in the order of the corpus."""
     missing: Sequence[Chunk]
     """The chunks whose shards do not exist yet."""
-    rows: pa.Table
-    """The rows of the index of adopted tars."""
+    rows: RowSpool
+    """The rows of the index of adopted tars, on the local disk."""
     adopted_sha256: str = ""
     """Digest of the headers and texts of these rows' recordings; empty if there are none."""
     adoption_faults: Mapping[str, Faults] = field(default_factory=dict)
@@ -111,10 +110,10 @@ def _shard_settings(preparation: Preparation) -> str:
     return repr({name: str(value) for name, value in settings.items()})
 
 
-def _adopted_rows(preparation: Preparation) -> tuple[pa.Table, str, dict[str, Faults]]:
+def _adopted_rows(preparation: Preparation) -> tuple[RowSpool, str, dict[str, Faults]]:
     """Returns the rows of the index of all adopted tars, the digest of their recordings' headers and texts, and what is
     left out of each source, by its name."""
-    tables, digest = [SCHEMA.empty_table()], hashlib.sha256()
+    rows, digest = RowSpool(SCHEMA), hashlib.sha256()
     faults: dict[str, Faults] = {}
 
     def rows_of(named: NamedSource) -> Iterator[dict[str, Any]]:
@@ -124,10 +123,10 @@ def _adopted_rows(preparation: Preparation) -> tuple[pa.Table, str, dict[str, Fa
 
     for named in preparation.adopted:
         faults[named.name] = Faults()
-        tables.append(index_table(rows_of(named)))
+        for table in index_tables(rows_of(named)):
+            rows.add(table)
         check_left_out(named.name, faults[named.name], preparation.config.max_left_out)
-    table = pa.concat_tables(tables)
-    return table, digest.hexdigest() if table.num_rows else "", faults
+    return rows, digest.hexdigest() if rows.num_rows else "", faults
 
 
 def _adopted_from(named: NamedSource, exclusions: Exclusions, faults: Faults) -> Iterator[AdoptedRow]:

@@ -4,18 +4,20 @@ A call that is interrupted leaves whole shards and no index; the same call again
 depends on the sources and settings alone: not on how often a call was interrupted, nor on the number of processes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from mulan.data.corpus.index import SCHEMA, write_index
+from mulan.data.corpus.index_rows import SCHEMA, write_index
+from mulan.data.corpus.row_spool import RowSpool
 from mulan.preparation.locations import MISSING_FILE, UNREADABLE_FILE
 from mulan.preparation.pipeline import make_shards
 from mulan.preparation.plan import Preparation, PreparationPlan
 from mulan.preparation.report import check_usable, report
-from mulan.preparation.selection import kept, select
+from mulan.preparation.selection import SelectedResults, kept
+from mulan.preparation.shards import RESULT_SCHEMA
 from mulan.preparation.workspace import Workspace
 
 OnProgress = Callable[[int, int], None]
@@ -52,23 +54,39 @@ def make_corpus(
         for progress in make_shards(plan.missing, workspace, preparation.config, restart_actors=restart_actors):
             done += progress.recordings
             on_progress(done, total)
-    rows = select(workspace.read_results(plan.chunks), preparation.exclusions, preparation.config.duplicates)
-    _retry_unread(workspace, plan, rows)
-    result = report(plan, rows)
-    check_usable(workspace.uri, plan, rows, preparation.config.max_left_out)
-    workspace.write_recordings(rows)
+    results = RowSpool(RESULT_SCHEMA)
+    for rows in workspace.read_results(plan.chunks):
+        results.add(rows)
+    selection = SelectedResults(results, preparation.exclusions, preparation.config.duplicates)
+    _retry_unread(workspace, plan, results)
+    result = report(plan, selection)
+    check_usable(workspace.uri, plan, result, preparation.config.max_left_out)
+    workspace.write_recordings(selection)
     workspace.write_report(result)
-    table = pa.concat_tables([kept(rows).select(SCHEMA.names), plan.rows])
     # the names of shards that are made here have the digest of their recordings
-    write_index(table, workspace.uri, content_sha256=plan.adopted_sha256)
+    write_index(_Indexed(selection, plan.rows), workspace.uri, content_sha256=plan.adopted_sha256)
     workspace.remove_chunks()
-    workspace.remove_leftovers(plan.chunks, adopted=set(plan.rows["uri"].unique().to_pylist()))
+    adopted = {uri for rows in plan.rows for uri in rows["uri"].unique().to_pylist()}
+    workspace.remove_leftovers(plan.chunks, adopted=adopted)
     return result
 
 
-def _retry_unread(workspace: Workspace, plan: PreparationPlan, rows: pa.Table) -> None:
+class _Indexed:
+    """The rows of the index, in parts: those of shards that are made here, and then those of adopted tars."""
+
+    def __init__(self, selection: SelectedResults, adopted: RowSpool) -> None:
+        self._selection, self._adopted = selection, adopted
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        yield from (kept(rows).select(SCHEMA.names) for rows in self._selection)
+        yield from self._adopted
+
+
+def _retry_unread(workspace: Workspace, plan: PreparationPlan, results: RowSpool) -> None:
     """Lets the next call make those chunks again of which files could not be read, as nothing else tells that they can:
     a disk that is mounted again, or other permissions, do not change the version of a file."""
-    unread = pc.is_in(rows["reason"], pa.array([MISSING_FILE, UNREADABLE_FILE]))
-    shards = set(rows["uri"].filter(unread).unique().to_pylist())
+    shards: set[str] = set()
+    for rows in results:
+        unread = pc.is_in(rows["reason"], pa.array([MISSING_FILE, UNREADABLE_FILE]))
+        shards |= set(rows["uri"].filter(unread).to_pylist())
     workspace.remove_results(chunk for chunk in plan.chunks if chunk.shard_name in shards)

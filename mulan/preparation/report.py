@@ -1,7 +1,9 @@
 """The report of a preparation: what each source gave, what was left out and why, and what became of the texts."""
 
+import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +17,7 @@ from mulan.preparation.workspace import PreparationRefused
 
 _SHOWN = 5
 """Number of recordings that are shown for each reason."""
+_REPORTED = ["recording_id", "reason", "detail", "fault"]
 _SAMPLES = 2
 """Number of samples that are shown for each rule of texts."""
 
@@ -32,47 +35,78 @@ def scan_report(plan: PreparationPlan) -> dict[str, Any]:
     }
 
 
-def report(plan: PreparationPlan, rows: pa.Table) -> dict[str, Any]:
+def report(plan: PreparationPlan, rows: Iterable[pa.Table]) -> dict[str, Any]:
     """Returns the whole report.
 
     Args:
         plan: Result of the scan.
-        rows: Result of :func:`mulan.preparation.selection.select`.
+        rows: A :class:`mulan.preparation.selection.SelectedResults`, or other parts of its rows.
     """
-    usable = kept(rows)
+    usable, durations_s = 0, [0.0]
+    left_out: dict[str, _Examples] = {}
+    damaged, refused = _Examples(), _Examples()
+    for part in rows:
+        usable += kept(part).num_rows
+        durations_s.append(pc.sum(kept(part)["duration_s"]).as_py() or 0.0)
+        for row in _rows_with(part, "reason"):
+            left_out.setdefault(row["reason"], _Examples()).add(f"{row['recording_id']}: {row['detail']}")
+        for row in _rows_with(part, "fault"):
+            damaged.add(f"{row['recording_id']}: {row['fault']}")
+        for text in part["removed_texts"].combine_chunks().flatten().to_pylist():
+            refused.add(text)
+    by_count = sorted(left_out.items(), key=lambda item: -item[1].count)
     return scan_report(plan) | {
-        "recordings": usable.num_rows + plan.rows.num_rows,
-        "hours": float((pc.sum(usable["duration_s"]).as_py() or 0.0) / 3600),
-        "left_out": _left_out(rows),
-        "damaged": _named(rows.filter(pc.not_equal(rows["fault"], "")), "fault"),
-        "texts_refused_by_classifier": _refused_texts(rows),
+        "recordings": usable + plan.rows.num_rows,
+        "hours": math.fsum(durations_s) / 3600,
+        "left_out": {reason: asdict(found) for reason, found in by_count},
+        "damaged": asdict(damaged),
+        "texts_refused_by_classifier": {"count": refused.count, "samples": refused.named},
     }
 
 
-def check_usable(corpus_uri: str, plan: PreparationPlan, rows: pa.Table, max_left_out: float) -> None:
+def _rows_with(part: pa.Table, column: str) -> list[dict[str, Any]]:
+    """Returns the rows in which a column is not empty."""
+    rows: list[dict[str, Any]] = part.select(_REPORTED).filter(pc.not_equal(part[column], "")).to_pylist()
+    return rows
+
+
+@dataclass
+class _Examples:
+    """How many there are of something, and the first of them."""
+
+    count: int = 0
+    named: list[str] = field(default_factory=list)
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if self.count <= NAMED:
+            self.named.append(name)
+
+
+def check_usable(corpus_uri: str, plan: PreparationPlan, report: Mapping[str, Any], max_left_out: float) -> None:
     """Checks that enough recordings are usable.
 
     Args:
         corpus_uri: Folder of the corpus, for messages.
         plan: Result of the scan.
-        rows: Result of :func:`mulan.preparation.selection.select`.
+        report: Result of :func:`report`.
         max_left_out: Maximum share of recordings whose audio cannot be used, in [0, 1].
 
     Raises:
         PreparationRefused: More recordings than that cannot be used, or none can; names the first ones.
     """
     wanted = (NOT_MUSIC, DUPLICATE_AUDIO, EXCLUDED_AUDIO)
-    left_out = _left_out(rows)
+    left_out = report["left_out"]
     bad = {reason: found for reason, found in left_out.items() if reason not in wanted}
     count = sum(found["count"] for found in bad.values())
-    usable = kept(rows).num_rows + plan.rows.num_rows
     examples = "".join(f"\n  - {name}" for found in bad.values() for name in found["named"][:_SHOWN])
-    if count > max_left_out * max(1, rows.num_rows):
+    all_of_them = report["recordings"] - plan.rows.num_rows + sum(found["count"] for found in left_out.values())
+    if count > max_left_out * max(1, all_of_them):
         raise PreparationRefused(
-            f"{corpus_uri}: {count} of {rows.num_rows} recordings cannot be used; --set max_left_out=SHARE allows "
+            f"{corpus_uri}: {count} of {all_of_them} recordings cannot be used; --set max_left_out=SHARE allows "
             f"more:{examples}"
         )
-    if not usable:
+    if not report["recordings"]:
         counts = Counter({reason: found["count"] for reason, found in left_out.items()})
         for faults in [*plan.scan.faults.values(), *plan.adoption_faults.values()]:
             counts += faults.counts
@@ -136,23 +170,3 @@ def _sample_line(sample: Mapping[str, Any]) -> str:
 def _of_faults(faults: Faults) -> dict[str, Any]:
     reasons = {reason: {"count": count, "named": faults.named[reason]} for reason, count in faults.counts.most_common()}
     return {"found": faults.found, "left_out": reasons}
-
-
-def _left_out(rows: pa.Table) -> dict[str, Any]:
-    left_out = rows.filter(pc.not_equal(rows["reason"], ""))
-    counts = Counter(left_out["reason"].to_pylist())
-    return {
-        reason: dict(_named(left_out.filter(pc.equal(left_out["reason"], reason)), "detail"))
-        for reason, _ in counts.most_common()
-    }
-
-
-def _named(rows: pa.Table, column: str) -> Mapping[str, Any]:
-    first = rows.slice(0, NAMED)
-    pairs = zip(first["recording_id"].to_pylist(), first[column].to_pylist(), strict=True)
-    return {"count": rows.num_rows, "named": [f"{recording_id}: {detail}" for recording_id, detail in pairs]}
-
-
-def _refused_texts(rows: pa.Table) -> dict[str, Any]:
-    texts = rows["removed_texts"].combine_chunks().flatten()
-    return {"count": len(texts), "samples": texts.slice(0, NAMED).to_pylist()}

@@ -6,14 +6,13 @@ writes it, and however often.
 
 import os
 import tarfile
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
-from mulan.data.corpus.index import SCHEMA, index_row
+from mulan.data.corpus.index_rows import SCHEMA, index_row
 from mulan.data.corpus.metadata import check_metadata
 from mulan.data.corpus.writing import add_members
 from mulan.data.errors import BadRecording
@@ -24,12 +23,10 @@ from mulan.preparation.locations import read_audio
 from mulan.preparation.settings import ClipConfig
 from mulan.storage import filesystem
 from mulan.storage.errors import permanent_error
+from mulan.storage.staging import staging_folder
 
 NOT_MUSIC = "not music"
 """Why a recording is left out that the music detector refuses."""
-
-TEMPORARY_PREFIX = ".being-written-"
-"""Beginning of the names of folders, in that of a local corpus, with shards that are being written."""
 
 RESULT_SCHEMA = pa.schema(
     [
@@ -102,11 +99,7 @@ def write_shard(recordings: Iterable[DecodedRecording], chunk: Chunk, corpus_uri
 
 def _write_shard(recordings: Iterable[DecodedRecording], chunk: Chunk, corpus_uri: str) -> pa.Table:
     rows: list[dict[str, Any]] = []
-    # for a local corpus, beside the shards: TMPDIR may be in memory
-    folder = filesystem.url_to_fs(corpus_uri)[1] if filesystem.is_local(corpus_uri) else None
-    if folder is not None:
-        os.makedirs(folder, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=folder) as temporary:
+    with staging_folder(corpus_uri) as temporary:
         path = os.path.join(temporary, "shard.tar")
         with tarfile.open(path, mode="w", encoding="utf-8") as tar:
             rows.extend(_write(tar, recording, chunk.shard_name) for recording in recordings)

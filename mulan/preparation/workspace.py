@@ -24,12 +24,14 @@ import pyarrow.parquet as pq
 
 from mulan.config.errors import MulanError
 from mulan.config.parsing import parse_json
-from mulan.data.corpus.index import INDEX_NAME
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.preparation.chunks import Chunk, from_json, to_json
 from mulan.preparation.found import FoundRecording
 from mulan.preparation.layout import RECORDINGS_NAME, REPORT_NAME, SETTINGS_NAME
-from mulan.preparation.shards import RESULT_SCHEMA, TEMPORARY_PREFIX
+from mulan.preparation.shards import RESULT_SCHEMA
 from mulan.storage import filesystem
+from mulan.storage.parquet import write_parquet
+from mulan.storage.staging import STAGING_PREFIX
 
 _WRITTEN_HERE = re.compile(r"shards/[0-9a-f]{32}\.tar")
 """Names of shards that may be removed; any other file may be the only copy of its recordings."""
@@ -164,9 +166,9 @@ class Workspace:
         for chunk in chunks:
             filesystem.remove(self._result(chunk))
 
-    def write_recordings(self, rows: pa.Table) -> None:
+    def write_recordings(self, rows: Iterable[pa.Table]) -> None:
         """Writes the table of all recordings."""
-        filesystem.write_atomically(self._in(RECORDINGS_NAME), _parquet(rows))
+        write_parquet(rows, RESULT_SCHEMA, self._in(RECORDINGS_NAME))
 
     def write_report(self, report: Mapping[str, Any]) -> None:
         """Writes the report."""
@@ -183,7 +185,7 @@ class Workspace:
             adopted: Absolute paths or URIs of tars that the index locates where they are; they are kept too.
         """
         for name in filesystem.names_in(self.uri):
-            if name.startswith(TEMPORARY_PREFIX):  # of processes that were killed
+            if name.startswith(STAGING_PREFIX):  # of processes that were killed
                 filesystem.remove_folder(self._in(name))
         for name in self.finished() - {chunk.file_name for chunk in chunks}:
             filesystem.remove(self._in(f"preparation/results/{name}.parquet"))

@@ -1,17 +1,13 @@
 """A cache of pretrained weights from other storage, such as ``s3://``, shared by all processes of this machine.
 
 A copy is named by a hash of the URI and of the files' metadata in the storage, so that replaced weights are copied
-again. The cache is in the folder of the environment variable ``MULAN_CACHE``; by default in ``~/.cache/mulan``.
+again. The cache is that of :mod:`mulan.storage.machine_cache`.
 """
 
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +15,8 @@ from mulan.config.paths import LOCAL_SCHEMES, absolute, scheme_of
 from mulan.storage import filesystem
 from mulan.storage.errors import UnsupportedStorage
 from mulan.storage.hub import TEXT_ENCODER, PretrainedError, RequiredFiles, check_folder, pretrained_folder
+from mulan.storage.machine_cache import CACHE_VARIABLE, cache_folder, locked
 from mulan.storage.retries import with_retries
-
-CACHE_VARIABLE = "MULAN_CACHE"
-"""Environment variable that names the folder of the cache."""
 
 _VERSION_FIELDS = ("ETag", "etag", "md5Hash", "generation", "mtime", "created")
 """Fields of a file's metadata, on various file systems, that change with its content."""
@@ -69,7 +63,7 @@ def cached_folder(spec: str, needed: RequiredFiles) -> str:
         )
     identity = json.dumps([uri, [[name, versions[name]] for name in selected]])
     try:
-        cache = _cache_folder()
+        cache = cache_folder("pretrained")
     except RuntimeError as error:  # this user has no home folder
         raise PretrainedError(
             spec,
@@ -79,7 +73,7 @@ def cached_folder(spec: str, needed: RequiredFiles) -> str:
     copy = cache / hashlib.sha256(identity.encode()).hexdigest()[:32]
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        with _locked(copy.with_suffix(".lock")):
+        with locked(copy.with_suffix(".lock")):
             if not copy.is_dir():
                 _download(uri, selected, copy)
     except OSError as error:
@@ -93,11 +87,6 @@ def cached_folder(spec: str, needed: RequiredFiles) -> str:
 
 def _is_remote(spec: str) -> bool:
     return scheme_of(spec) not in ("", *LOCAL_SCHEMES)
-
-
-def _cache_folder() -> Path:
-    configured = os.environ.get(CACHE_VARIABLE)
-    return Path(absolute(configured) if configured else Path.home() / ".cache" / "mulan") / "pretrained"
 
 
 def _file_versions(uri: str) -> dict[str, list[Any]]:
@@ -114,14 +103,6 @@ def _file_versions(uri: str) -> dict[str, list[Any]]:
         for name, info in sorted(files, key=lambda file: file[0])
         if name
     }
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Holds an exclusive file lock, which the system releases when the process ends for any reason."""
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _download(uri: str, names: list[str], copy: Path) -> None:

@@ -15,7 +15,8 @@ from transformers import AutoTokenizer
 from mulan.config.recipe import Recipe
 from mulan.config.sections import Source
 from mulan.data.audio.windows import decode_window
-from mulan.data.corpus.index import INDEX_NAME, Corpus, write_index
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import INDEX_NAME, write_index
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.errors import SkippedRecording, TooManySkippedRecordings

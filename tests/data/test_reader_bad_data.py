@@ -17,7 +17,7 @@ import soundfile
 
 from mulan.config.recipe import Recipe
 from mulan.data.audio.windows import decode_window
-from mulan.data.corpus.index import write_index
+from mulan.data.corpus.index_rows import write_index
 from mulan.data.corpus.writing import write_corpus
 from mulan.data.errors import DecodeError
 from mulan.data.reader import MicroBatchReader

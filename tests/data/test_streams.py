@@ -10,11 +10,14 @@ import pytest
 from mulan.config.objectives import SemiSupConConfig
 from mulan.config.recipe import Recipe
 from mulan.config.sections import SOURCES, STORED_SOURCES
-from mulan.data.corpus.index import SCHEMA, SPLITS, Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import SCHEMA
+from mulan.data.corpus.metadata import SPLITS
 from mulan.data.labels import tag_names
 from mulan.data.plan import Plan, PlanError
 from mulan.data.streams import Stream, StreamMixture, build_mixture, labels_used
 from mulan.recipes.registry import load_recipe
+from tests.data.corpus.indexed import corpus_of_table
 
 TAGS = ("genre:jazz", "genre:rock", "mood:calm", "夜曲", "instrument:koto")
 
@@ -45,7 +48,7 @@ def corpus_of(rows: list[Row]) -> Corpus:
         {"recording_id": f"r{number}", "split": split, "sources": sources, "tags": tags} | common
         for number, (split, sources, tags) in enumerate(rows)
     ]
-    return Corpus("a corpus", pa.Table.from_pylist(columns, SCHEMA), "")
+    return corpus_of_table(pa.Table.from_pylist(columns, pa.schema(list(SCHEMA)[:8])))
 
 
 def recipe(name: str, *settings: str) -> Recipe:

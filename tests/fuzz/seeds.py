@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mulan.data.corpus.fields import Fields
-from mulan.data.corpus.index import SCHEMA
+from mulan.data.corpus.index_rows import SCHEMA
 from tests.audio_files import apev2, id3v1, id3v2, mp3
 from tests.encodings import by_ffmpeg, by_libsndfile
 from tests.fuzz.checksums import correct_ogg

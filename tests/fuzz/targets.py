@@ -15,7 +15,9 @@ from mulan.config.sections import SOURCES
 from mulan.data.audio.windows import decode_recording, decode_window, duration_s
 from mulan.data.corpus.adoption import index_shards
 from mulan.data.corpus.fields import Fields
-from mulan.data.corpus.index import INDEX_NAME, SPLITS, Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import INDEX_NAME
+from mulan.data.corpus.metadata import SPLITS
 from mulan.data.corpus.records import Record, parse_record, read_record
 from mulan.data.errors import BadRecording, CorpusError, DecodeError
 from tests.fuzz import seeds

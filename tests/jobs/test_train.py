@@ -4,9 +4,11 @@ import shutil
 from pathlib import Path
 from unittest.mock import patch
 
+import pyarrow.parquet as pq
 import pytest
 
-from mulan.data.corpus.index import Corpus, write_index
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import INDEX_NAME, write_index
 from mulan.recipes.registry import load_recipe
 from mulan.runs.run import Run
 from tests.jobs.called import Job, assert_refused
@@ -91,7 +93,7 @@ def test_a_run_is_resumed_on_a_copy_of_its_corpus_but_not_on_another_corpus(
     arguments = ["--recipe", "demo_miniature", "--name", "x", "--data", "copy", "--dry-run", "--set", "train.steps=9"]
     moved = recipe.replace({"data.uri": f"{tmp_path}/copy", "train.steps": 9})
     assert job("train", *arguments) == (0, moved.to_toml(), "")
-    write_index(corpus.table.slice(1), "copy")
+    write_index(pq.read_table(Path(tiny_corpus, INDEX_NAME)).slice(1), "copy")
     code, out, err = job("train", *arguments)
     assert (code, out) == (2, "")
     assert err.startswith(f"error: run {tmp_path}/runs/x was trained on another corpus")

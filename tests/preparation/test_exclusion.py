@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mulan.data.corpus.index import SCHEMA, index_row, write_index
+from mulan.data.corpus.index_rows import SCHEMA, index_row, write_index
 from mulan.preparation.exclusion import Exclusions
 from mulan.preparation.faults import SourceError
 from mulan.preparation.layout import RECORDINGS_NAME

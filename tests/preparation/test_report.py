@@ -20,8 +20,8 @@ def planned(tmp_path: Path) -> PreparationPlan:
     return plan(preparation(tmp_path / "corpus", GivenSource(tones(tmp_path / "tones", 8), missing)), write=False)
 
 
-def rows(*some: dict[str, object]) -> pa.Table:
-    return pa.Table.from_pylist(list(some), RESULT_SCHEMA)
+def rows(*some: dict[str, object]) -> list[pa.Table]:
+    return [pa.Table.from_pylist([row], RESULT_SCHEMA) for row in some]
 
 
 def test_a_scan_is_reported_with_what_is_missing(planned: PreparationPlan) -> None:
@@ -92,9 +92,9 @@ def test_only_unusable_audio_counts_towards_the_limit(planned: PreparationPlan, 
         with pytest.raises(
             PreparationRefused, match=r"3 of 7 recordings cannot be used.*\n  - bad 0: details of bad 0"
         ):
-            check_usable("/corpus", planned, found, limit)
+            check_usable("/corpus", planned, report(planned, found), limit)
     else:
-        check_usable("/corpus", planned, found, limit)
+        check_usable("/corpus", planned, report(planned, found), limit)
 
 
 def test_a_corpus_without_usable_recordings_names_the_reasons(tmp_path: Path) -> None:
@@ -102,4 +102,4 @@ def test_a_corpus_without_usable_recordings_names_the_reasons(tmp_path: Path) ->
     source = GivenSource(tones(tmp_path / "tones", 8))
     planned = plan(preparation(tmp_path / "corpus", source, exclude=[str(tmp_path / "all.txt")]), write=False)
     with pytest.raises(PreparationRefused, match=r"/corpus: no recording can be used \(excluded: 8\)$"):
-        check_usable("/corpus", planned, rows(), 0.5)
+        check_usable("/corpus", planned, report(planned, rows()), 0.5)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mulan.preparation.exclusion import Exclusions
-from mulan.preparation.selection import kept, select
+from mulan.preparation.selection import SelectedResults, kept
 from mulan.preparation.settings import DuplicateConfig
 from mulan.preparation.shards import RESULT_SCHEMA
 from tests.preparation.results import result_row
@@ -21,12 +21,19 @@ def results() -> list[pa.Table]:
     return [pa.Table.from_pylist(some, RESULT_SCHEMA) for some in rows]
 
 
+def selected(results: list[pa.Table], exclusions: Exclusions, config: DuplicateConfig) -> pa.Table:
+    selection = SelectedResults(results, exclusions, config)
+    rows = pa.concat_tables([RESULT_SCHEMA.empty_table(), *selection])
+    assert rows == pa.concat_tables([RESULT_SCHEMA.empty_table(), *selection])  # however often it is read
+    return rows
+
+
 def reasons(rows: pa.Table) -> dict[str, tuple[str, str]]:
     return {row["recording_id"]: (row["reason"], row["detail"]) for row in rows.to_pylist()}
 
 
 def test_copies_are_left_out_and_never_one_in_the_test_split() -> None:
-    rows = select(results(), Exclusions.read([]), DuplicateConfig())
+    rows = selected(results(), Exclusions.read([]), DuplicateConfig())
     assert rows.schema == RESULT_SCHEMA
     assert reasons(rows) == {
         "one": ("", ""),
@@ -39,16 +46,22 @@ def test_copies_are_left_out_and_never_one_in_the_test_split() -> None:
 
 
 def test_copies_are_kept_if_they_may_be() -> None:
-    rows = select(results(), Exclusions.read([]), DuplicateConfig(audio=False))
+    rows = selected(results(), Exclusions.read([]), DuplicateConfig(audio=False))
     assert kept(rows)["recording_id"].to_pylist() == ["one", "copy", "two", "in test"]
 
 
 def test_audio_is_excluded_by_its_hash(tmp_path: Path) -> None:
     (tmp_path / "evaluated.txt").write_text(f"sha256:{A}\n", encoding="utf-8")
-    rows = select(results(), Exclusions.read([str(tmp_path / "evaluated.txt")]), DuplicateConfig())
+    rows = selected(results(), Exclusions.read([str(tmp_path / "evaluated.txt")]), DuplicateConfig())
     assert kept(rows)["recording_id"].to_pylist() == ["in test"]
     assert reasons(rows)["one"] == ("excluded audio", f"sha256:{A}")
 
 
 def test_no_results_are_no_recordings() -> None:
-    assert kept(select([], Exclusions.read([]), DuplicateConfig())).num_rows == 0
+    assert kept(selected([], Exclusions.read([]), DuplicateConfig())).num_rows == 0
+
+
+def test_only_equal_hashes_are_copies_of_which_the_beginning_is_equal() -> None:
+    rows = [result_row("one", sha256="c" * 64), result_row("other", sha256="c" * 16 + "d" * 48)]
+    both = selected([pa.Table.from_pylist(rows, RESULT_SCHEMA)], Exclusions.read([]), DuplicateConfig())
+    assert kept(both)["recording_id"].to_pylist() == ["one", "other"]

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 import webdataset
 
-from mulan.data.corpus.index import SCHEMA, Corpus, write_index
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import SCHEMA, write_index
 from mulan.data.corpus.records import read_record
 from mulan.preparation.chunks import Chunk
 from mulan.preparation.found import AudioLocation, FoundRecording

@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from mulan.data.corpus.index import SCHEMA, write_index
+from mulan.data.corpus.index_rows import SCHEMA, write_index
 from mulan.preparation.chunks import Chunk, describe_chunk, to_json
 from mulan.preparation.shards import RESULT_SCHEMA
 from mulan.preparation.workspace import PreparationRefused, Workspace, WorkspaceChanged

@@ -9,7 +9,8 @@ import pytest
 from mulan.data.text import pretrained_tokenizer
 from mulan.recipes.miniature import MINILM
 from mulan.storage.hub import AST_CHECKPOINT, PretrainedError, pretrained_folder
-from mulan.storage.weights_cache import CACHE_VARIABLE, cached_folder, weights_folder
+from mulan.storage.machine_cache import CACHE_VARIABLE
+from mulan.storage.weights_cache import cached_folder, weights_folder
 from tests.conftest import S3
 
 

@@ -12,9 +12,10 @@ from mulan.data.audio.stated_duration import is_plausible_duration
 from mulan.data.corpus import fields as fields_of_texts
 from mulan.data.corpus.examination import Examined, examine_shards
 from mulan.data.corpus.fields import Fields
-from mulan.data.corpus.index import index_row, index_table, write_index
+from mulan.data.corpus.index_rows import SCHEMA, index_row, index_tables, write_index
 from mulan.data.corpus.metadata import check_metadata
 from mulan.data.corpus.records import AUDIO_EXTENSIONS, guessed_fields, id_of, metadata_of
+from mulan.data.corpus.row_spool import RowSpool
 from mulan.data.corpus.scanning import ScannedSample, audio_duration_s, checked_audio
 from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, SkippedRecording
 from mulan.storage import filesystem
@@ -91,9 +92,11 @@ def index_shards(
                 digest.update(outcome.digest)
                 yield outcome.row
 
-    table = index_table(rows())
-    rejected.finish(table.num_rows)
-    write_index(table, corpus_uri, content_sha256=digest.hexdigest())
+    spool = RowSpool(SCHEMA)
+    for table in index_tables(rows()):
+        spool.add(table)
+    rejected.finish(spool.num_rows)
+    write_index(spool, corpus_uri, content_sha256=digest.hexdigest())
     return rejected.skipped
 
 

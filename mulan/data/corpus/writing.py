@@ -13,16 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
 from mulan.data.audio import windows
-from mulan.data.corpus.index import SCHEMA, Corpus, index_row, write_index
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import SCHEMA, index_row, index_tables, write_index
 from mulan.data.corpus.metadata import check_metadata
+from mulan.data.corpus.row_spool import RowSpool
 from mulan.data.corpus.tar_members import key_of
 from mulan.data.errors import BadRecording, CorpusError, OnError, Rejected, SkippedRecording
 from mulan.data.text import is_unicode
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError, permanent_error
+from mulan.storage.staging import staging_folder
 
 _WRITTEN_HERE = re.compile(r"shards(-\d+)?/\d+\.tar")
 """Names of shards that may be removed; any other shard of an index may be the only copy of its recordings."""
@@ -86,28 +87,34 @@ def write_corpus(
     if not uri:
         raise CorpusError("", ["the URI of the corpus is empty; name a folder"])
     rejected = Rejected(uri, on_error)
-    rows: list[dict[str, Any]] = []
-    seen: set[str] = set()
+    rows = RowSpool(SCHEMA)
     with _ShardWriter(uri, recordings_per_shard) as shards:
-        for recording in recordings:
-            try:
-                content = _read_audio(recording)
-                metadata = _validated_metadata(recording, content, seen)
-                if not rejected.failed:  # otherwise the remaining recordings are only checked
-                    name, offset, length = shards.add(recording, content, metadata)
-                    rows.append(index_row(recording.recording_id, name, [(offset, length)], metadata))
-            except BadRecording as error:
-                rejected.add(str(getattr(recording, "recording_id", recording))[:200], error)
-            content = b""
-            del recording  # before the iterable creates the next one, to hold a single one in memory
+        for table in index_tables(_written(recordings, shards, rejected)):
+            rows.add(table)
     try:
-        rejected.finish(len(rows))
+        rejected.finish(rows.num_rows)
     except CorpusError:
         with suppress(StorageError):
             shards.remove()
         raise
-    _replace_index(rows, uri, shards.sha256)
+    _replace_index(rows, uri, shards)
     return rejected.skipped
+
+
+def _written(recordings: Iterable[Recording], shards: "_ShardWriter", rejected: Rejected) -> Iterator[dict[str, Any]]:
+    """Writes recordings, and yields their rows of the index."""
+    seen: set[str] = set()
+    for recording in recordings:
+        try:
+            content = _read_audio(recording)
+            metadata = _validated_metadata(recording, content, seen)
+            if not rejected.failed:  # otherwise the remaining recordings are only checked
+                name, offset, length = shards.add(recording, content, metadata)
+                yield index_row(recording.recording_id, name, [(offset, length)], metadata)
+        except BadRecording as error:
+            rejected.add(str(getattr(recording, "recording_id", recording))[:200], error)
+        content = b""
+        del recording  # before the iterable creates the next one, to hold a single one in memory
 
 
 class _ShardWriter:
@@ -156,6 +163,11 @@ class _ShardWriter:
         self._recordings += 1
         return self._name, offset, length
 
+    @property
+    def names(self) -> set[str]:
+        """Names of the finished shards, relative to the folder of the corpus."""
+        return {self._name_of(number) for number in range(self._shards)}
+
     def remove(self) -> None:
         """Removes all shards that were written."""
         if self._shards:
@@ -163,10 +175,7 @@ class _ShardWriter:
 
     def _begin(self) -> tarfile.TarFile:
         if self._temporary is None:
-            folder = filesystem.url_to_fs(self._corpus_uri)[1] if filesystem.is_local(self._corpus_uri) else None
-            if folder is not None:
-                os.makedirs(folder, exist_ok=True)
-            self._temporary = tempfile.TemporaryDirectory(prefix=".being-written-", dir=folder)
+            self._temporary = staging_folder(self._corpus_uri)
         return tarfile.open(self._path, mode="w", encoding="utf-8")
 
     @contextmanager
@@ -179,7 +188,10 @@ class _ShardWriter:
 
     @property
     def _name(self) -> str:
-        return f"{self._folder}/{self._shards:05d}.tar"
+        return self._name_of(self._shards)
+
+    def _name_of(self, number: int) -> str:
+        return f"{self._folder}/{number:05d}.tar"
 
     @property
     def _path(self) -> str:
@@ -231,13 +243,13 @@ def _free_folder(corpus_uri: str) -> str:
     return f"shards-{number}" if "shards" in names else "shards"
 
 
-def _replace_index(rows: list[dict[str, Any]], uri: str, content_sha256: str) -> None:
+def _replace_index(rows: RowSpool, uri: str, shards: _ShardWriter) -> None:
     """Writes the index, and removes the shards of the previous index that this module has written."""
     old_shards: set[str] = set()
     with suppress(CorpusError):  # there is none, or it is unreadable
-        old_shards = set(Corpus.open(uri).table["uri"].unique().to_pylist())
-    write_index(pa.Table.from_pylist(rows, SCHEMA), uri, content_sha256=content_sha256)
-    for shard in old_shards - {row["uri"] for row in rows}:
+        old_shards = set(Corpus.open(uri).column("uri").dictionary.to_pylist())
+    write_index(rows, uri, content_sha256=shards.sha256)
+    for shard in old_shards - shards.names:
         if _WRITTEN_HERE.fullmatch(shard):
             filesystem.remove(filesystem.join(uri, shard))
     for folder in {shard.partition("/")[0] for shard in old_shards if _WRITTEN_HERE.fullmatch(shard)}:

@@ -36,7 +36,7 @@ def indexed_recordings(corpus: Corpus, splits: Sequence[str]) -> list[IndexedRec
     Raises:
         EvaluationError: There are none.
     """
-    rows = np.concatenate([np.zeros(0, np.int64), *(corpus.rows(split) for split in dict.fromkeys(splits))])
+    rows = np.concatenate([np.zeros(0, np.uint32), *(corpus.rows(split) for split in dict.fromkeys(splits))])
     if not len(rows):
         named = "the split" if len(splits) == 1 else "the splits"
         raise EvaluationError(
@@ -44,7 +44,7 @@ def indexed_recordings(corpus: Corpus, splits: Sequence[str]) -> list[IndexedRec
         )
     part = corpus.table.select(["recording_id", "split", "tags", "duration_s"]).take(pa.array(rows)).to_pydict()
     items = sorted(
-        zip(*part.values(), corpus.locations(rows.tolist()), strict=True), key=lambda item: str(item[0])
+        zip(*part.values(), corpus.locations(rows), strict=True), key=lambda item: str(item[0])
     )  # ids are unique
     return [
         IndexedRecording(position, name, split, tuple(tags), duration_s, location)

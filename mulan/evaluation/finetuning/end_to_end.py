@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mulan.data.corpus.index import SPLITS, Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.metadata import SPLITS
 from mulan.evaluation.embedding.indexed import indexed_recordings
 from mulan.evaluation.embedding.windows import Windowing
 from mulan.evaluation.encoders import exported

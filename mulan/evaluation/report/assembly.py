@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from mulan.data.corpus.records import read_record
@@ -88,7 +89,7 @@ def _maps(evaluation: TaskEvaluation) -> Iterator[Picture]:
 def _read(evaluation: TaskEvaluation, recording: HeardRecording) -> bytes | None:
     """Returns the encoded file of a recording; None if it cannot be read any more."""
     corpus = evaluation.corpora[recording.section, recording.set_name]
-    row = pc.index(corpus.table["recording_id"], recording.recording_id).as_py()
+    row = pc.index(corpus.column("recording_id"), pa.scalar(recording.recording_id, pa.large_string())).as_py()
     try:
         return read_record(corpus, row).audio
     except BadRecording:

@@ -3,11 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import pyarrow.compute as pc
-
 from mulan.config.errors import ErrorCollection
-from mulan.data.corpus.index import SPLITS, Corpus
-from mulan.data.corpus.metadata import split_tag
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.metadata import SPLITS, split_tag
 from mulan.data.errors import MAX_FAULTS, CorpusError
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.templates import TAGS_ALONE, PromptedProtocol, PromptTemplates
@@ -102,7 +100,7 @@ def _part(task: EvaluationTask, whole: Corpus, part: Corpus) -> str:
 
 def _lacks(task: EvaluationTask, corpus: Corpus) -> str:
     tags = {tag for name in task.tag_lists for tag in vocabulary(name).tags}
-    having = tags & set(_tags(corpus))
+    having = tags & set(corpus.tags())
     if len(having) == len(tags):
         return ""
     return f"The corpus has {len(having)} of the {len(tags)} tags of {', '.join(task.tag_lists)}."
@@ -119,15 +117,11 @@ def check_corpora(requests: Sequence[TaskRequest]) -> None:
         lists = request.task.tag_lists
         if request.corpus is not None and lists:
             tags = [tag for name in lists for tag in vocabulary(name).tags]
-            if set(tags).isdisjoint(_tags(request.corpus)):
+            if set(tags).isdisjoint(request.corpus.tags()):
                 with errors.collecting():
                     fault = f"it has no tag of the task {request.task.name}, such as {tags[0]}; jobs.prepare "
                     raise CorpusError(request.uri, [f"{fault}{request.task.prepared_by} makes the task's corpus"])
     errors.raise_any()
-
-
-def _tags(corpus: Corpus) -> list[str]:
-    return [str(tag) for tag in pc.unique(pc.list_flatten(corpus.table["tags"])).to_pylist()]
 
 
 def _has_prompts(task: EvaluationTask) -> bool:
@@ -156,7 +150,7 @@ def _check_templates(templates: PromptTemplates, corpora: Sequence[Corpus | None
     opened = [corpus for corpus in corpora if corpus is not None]
     if len(opened) < len(corpora):
         return
-    categories = sorted({split_tag(tag)[0] for corpus in opened for tag in _tags(corpus)})
+    categories = sorted({split_tag(tag)[0] for corpus in opened for tag in corpus.tags()})
     unknown = [name for name in templates.by_category if name not in categories]
     if unknown:
         listed = ", ".join(categories[:MAX_FAULTS]) or "none"

@@ -8,7 +8,8 @@ import pytest
 import webdataset
 
 from mulan.data.corpus.adoption import index_shards
-from mulan.data.corpus.index import INDEX_NAME, Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.data.corpus.records import read_record
 from mulan.data.errors import CorpusError
 from tests.data.corpus.tars import write_tar

@@ -12,7 +12,8 @@ import webdataset
 
 from mulan.data.corpus.adoption import adopt, index_shards
 from mulan.data.corpus.fields import Fields
-from mulan.data.corpus.index import INDEX_NAME, Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.data.corpus.records import read_record
 from mulan.data.errors import BadRecording, CorpusError
 from mulan.data.reader import MicroBatchReader
@@ -63,10 +64,11 @@ def test_texts_and_tags_of_laion_clap_are_read(form: int, folder: str, tmp_path:
         text = sample["json"]["text"]
         assert texts_of(corpus, number) == {"long_form": text if isinstance(text, list) else [text]}
         assert row["tags"] == [f"tag:{tag}" for tag in sample["json"]["tag"]]
-        assert (row["sources"], row["split"], row["further_ranges"]) == (["long_form"], "train", [])
+        assert (row["sources"], row["split"]) == (["long_form"], "train")
         assert row["duration_s"] == pytest.approx(2.5 + number / 10)
         assert read_record(corpus, number).audio == AUDIO[number]
         assert read_record(corpus, number).texts("tags") == sample["json"]["tag"]
+    assert "further_ranges" not in corpus.table.column_names
     assert corpus.table["fields"].unique().to_pylist() == [Fields(texts={"long_form": ("text",)}).to_json()]
 
 
@@ -107,7 +109,7 @@ def test_the_usual_fields_are_recognized(name: str, tmp_path: Path) -> None:
     assert texts_of(corpus, 0) == expected
     assert corpus.table["tags"].to_pylist() == [tags]
     assert read_record(corpus, 0).audio == AUDIO[0]
-    assert (corpus.table["fields"].to_pylist() == [""]) == (name == "mulan")
+    assert ("fields" not in corpus.table.column_names) == (name == "mulan")
 
 
 def test_members_may_be_in_any_order(tmp_path: Path) -> None:
@@ -213,7 +215,6 @@ def test_an_index_from_before_these_columns_is_opened(tmp_path: Path) -> None:
     members = [("k.flac", AUDIO[0]), ("k.json", as_json(texts={"playlist": ["one"]}))]
     corpus = adopted(tmp_path, members)
     assert pq.read_schema(tmp_path / "corpus" / INDEX_NAME).names == corpus.table.schema.names[:8]
-    assert (corpus.table["fields"].to_pylist(), corpus.table["further_ranges"].to_pylist()) == ([""], [[]])
     assert texts_of(corpus, 0) == {"playlist": ["one"]}
 
 

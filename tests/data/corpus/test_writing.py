@@ -10,7 +10,8 @@ import pytest
 import webdataset
 
 from mulan.data.corpus.adoption import index_shards
-from mulan.data.corpus.index import INDEX_NAME, Corpus
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.errors import CorpusError

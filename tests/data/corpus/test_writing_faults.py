@@ -9,11 +9,13 @@ from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mulan.config.errors import MulanError
 from mulan.data.corpus.adoption import index_shards
-from mulan.data.corpus.index import INDEX_NAME, Corpus, write_index
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import INDEX_NAME, write_index
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import Recording, write_corpus
 from mulan.data.errors import CorpusError
@@ -162,7 +164,7 @@ def test_shards_that_other_indices_may_name_are_kept(tmp_path: Path) -> None:
     write_corpus(GOOD[:1], str(tmp_path))
     index_shards([tmp_path / "shards" / "00000.tar"], str(tmp_path / "other"))
     (tmp_path / "mine.tar").write_bytes((tmp_path / "shards" / "00000.tar").read_bytes())
-    table = Corpus.open(str(tmp_path)).table
+    table = pq.read_table(tmp_path / INDEX_NAME)
     write_index(table.set_column(1, "uri", pa.array(["mine.tar"])), str(tmp_path))
     write_corpus(GOOD[1:2], str(tmp_path))
     assert ids(tmp_path) == ["tone-001"]

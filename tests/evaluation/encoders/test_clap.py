@@ -15,7 +15,7 @@ from mulan.evaluation.encoders.clap import ClapEncoder
 from mulan.model.inference.inputs import EmbeddingInputError
 from mulan.storage import filesystem
 from mulan.storage.hub import PretrainedError
-from mulan.storage.weights_cache import CACHE_VARIABLE
+from mulan.storage.machine_cache import CACHE_VARIABLE
 from tests.evaluation.encoders.clap_folder import DIM, MAX_TOKENS, SENTENCES, save_clap
 from tests.sounds import tone
 

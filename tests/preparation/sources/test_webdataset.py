@@ -9,7 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from mulan.data.corpus.index import SCHEMA, Corpus, write_index
+from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index_rows import SCHEMA, write_index
 from mulan.data.corpus.records import read_record
 from mulan.data.corpus.writing import write_corpus
 from mulan.preparation.faults import Faults, SourceError
