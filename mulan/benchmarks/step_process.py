@@ -8,14 +8,17 @@ import resource
 import statistics
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 
 from mulan.benchmarks.baselines import BareLoop
+from mulan.benchmarks.process_cpu import TRAINING, CpuSeconds, cpu_seconds, spent
 from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.benchmarks.worker_group import read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
@@ -25,10 +28,12 @@ from mulan.data.schedule import Item, Phase
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import all_reduce_sum, rank_and_world_size
 from mulan.model.deterministic import deterministic_kernels
+from mulan.runs.run import Run
 from mulan.tasks.task import task_of
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import train_step
 
+_POLL_S = 0.02
 PRELOADED_STEPS = 4
 """Number of global batches that are prepared in advance and used in turn."""
 
@@ -63,6 +68,8 @@ class StepReading:
     """Loss of the last step."""
     tokens: float = 0.0
     """Mean length of this worker's texts; 0 for Ray, where it is not measured."""
+    cpu_s: Mapping[str, float] = field(default_factory=dict)
+    """CPU time of a step in seconds by the kind of process (:mod:`mulan.benchmarks.process_cpu`)."""
 
 
 def read(job: StepJob) -> StepReading:
@@ -70,8 +77,10 @@ def read(job: StepJob) -> StepReading:
     if job.engine == "ray":
         return _read_on_ray(job)
     scale = recipe_from_toml(job.recipe_toml, name="benchmark").scale
-    reading: dict[str, Any] = read_in_workers(_measure, scale, job)[0]
-    return StepReading(**reading)
+    readings = read_in_workers(_measure, scale, job)
+    cpu_s = sum(reading.pop("cpu_s") for reading in readings)
+    first: dict[str, Any] = readings[0]
+    return StepReading(**first, cpu_s={TRAINING: cpu_s})
 
 
 def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
@@ -85,13 +94,14 @@ def _measure(job: StepJob, device: torch.device) -> dict[str, float]:
         for number in range(job.warmup_steps):
             loss = step(batches[number % len(batches)])
         synchronize(device)
-        begun = time.perf_counter()
+        begun, cpu_begun = time.perf_counter(), time.process_time()
         for number in range(job.steps):
             loss = step(batches[number % len(batches)])
         synchronize(device)
-        seconds = time.perf_counter() - begun
+        seconds, cpu_s = time.perf_counter() - begun, time.process_time() - cpu_begun
     peak = torch.cuda.max_memory_allocated() if device.type == "cuda" else _process_peak_bytes()
-    return asdict(StepReading(seconds / job.steps, peak, loss, _mean_tokens(batches)))
+    reading = StepReading(seconds / job.steps, peak, loss, _mean_tokens(batches))
+    return asdict(reading) | {"cpu_s": cpu_s / job.steps}
 
 
 def step_on(recipe: Recipe, job: StepJob, device: torch.device) -> Callable[[list[Batch]], float]:
@@ -147,7 +157,6 @@ def _read_on_ray(job: StepJob) -> StepReading:
     """Takes the measurement from the metrics of a run as ``jobs.train`` starts it."""
     from mulan.launch.cluster import connect  # neither Ray nor DeepSpeed may be installed
     from mulan.launch.fit import fit
-    from mulan.runs.run import Run
 
     recipe, steps = recipe_from_toml(job.recipe_toml, name="benchmark"), job.warmup_steps + job.steps
     length = {"train.steps": steps, "train.checkpoint_every_steps": steps, "train.validation_micro_batches": 0}
@@ -156,9 +165,28 @@ def _read_on_ray(job: StepJob) -> StepReading:
     connect(recipe.scale)
     with tempfile.TemporaryDirectory() as storage:
         run = Run.at(storage, "bench")
-        fit(recipe.replace(length), run)
+        with ThreadPoolExecutor(1) as thread:
+            ended = threading.Event()
+            watch = thread.submit(_watch_cpu, run, job, ended)
+            try:
+                fit(recipe.replace(length), run)
+            finally:
+                ended.set()
+            cpu_s = watch.result()
         lines = run.metrics()
-    return StepReading(statistics.mean(line["step_s"] for line in lines[job.warmup_steps :]), 0, lines[-1]["loss"])
+    mean_s = statistics.mean(line["step_s"] for line in lines[job.warmup_steps :])
+    return StepReading(mean_s, 0, lines[-1]["loss"], cpu_s=cpu_s)
+
+
+def _watch_cpu(run: Run, job: StepJob, ended: threading.Event) -> dict[str, float]:
+    """Returns the CPU time of a step by the kind of process, from the steps between two readings of the metrics."""
+    readings: list[tuple[int, CpuSeconds]] = []
+    for wanted in (job.warmup_steps, job.warmup_steps + job.steps - 1):
+        while (steps := len(run.metrics())) < wanted and not ended.wait(_POLL_S):
+            pass
+        readings.append((steps, cpu_seconds()))
+    (first, before), (last, after) = readings
+    return {kind: seconds / max(1, last - first) for kind, seconds in spent(before, after).items()}
 
 
 def _process_peak_bytes() -> int:

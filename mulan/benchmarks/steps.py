@@ -47,6 +47,7 @@ def bench_step(
     """
     job = StepJob(recipe.to_toml(), "", steps, max(3, steps // 5), tokens, corpus=bool(recipe.data.uri))
     peaks: dict[str, list[float]] = {}
+    cpu_times: dict[str, list[dict[str, float]]] = {}
     text_lengths: list[float] = []
 
     def candidate(name: str) -> Callable[[], float]:
@@ -57,6 +58,7 @@ def bench_step(
             )
             if reading["peak_bytes"]:
                 peaks.setdefault(name, []).append(reading["peak_bytes"] / 2**30)
+            cpu_times.setdefault(name, []).append(reading["cpu_s"])
             if name == "bare":
                 text_lengths.append(reading["tokens"])
             return float(reading["step_s"])
@@ -72,7 +74,7 @@ def bench_step(
     )
     # the same batches in every measurement
     flops = flops_of_a_pair(recipe, tokens=round(text_lengths[0])) if recipe.scale.use_gpu else 0.0
-    rows = [_row(name, times, peaks, recipe, flops) for name in names]
+    rows = [_row(name, times, peaks, cpu_times, recipe, flops) for name in names]
     goals = [
         Goal(
             f"{engine} / bare, median of rounds", ratios(times[engine], times["bare"]).median, GOAL_RATIO, at_most=True
@@ -108,13 +110,22 @@ _REMARK_ON_SHARE = (
 )
 
 
-def _row(name: str, times: dict[str, Figure], peaks: dict[str, list[float]], recipe: Recipe, flops: float) -> Row:
+def _row(
+    name: str,
+    times: dict[str, Figure],
+    peaks: dict[str, list[float]],
+    cpu_times: dict[str, list[dict[str, float]]],
+    recipe: Recipe,
+    flops: float,
+) -> Row:
     pairs = recipe.batch.pairs
     figures = {
         "step": times[name],
         "/ bare": ratios(times[name], times["bare"]),
         "pairs/s": Figure(tuple(pairs / seconds for seconds in times[name].values), ""),
     }
+    for kind in dict.fromkeys(kind for reading in cpu_times[name] for kind in reading):
+        figures[f"CPU of {kind}"] = Figure(tuple(reading.get(kind, 0.0) for reading in cpu_times[name]), "s")
     if name in peaks:
         figures["peak memory of a worker"] = Figure(tuple(peaks[name]), "GiB")
     if recipe.scale.use_gpu:
