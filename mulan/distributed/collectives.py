@@ -6,6 +6,13 @@ import torch
 import torch.distributed as dist
 from torch.distributed.nn.functional import all_gather as all_gather_with_autograd
 
+GLOO_BYTES = 2**20
+"""Maximum size of what gloo gathers at a time, unless a single row of all processes is larger.
+
+gloo gathers into a buffer of its own, and copies from there. Buffers of many MiB would not only double the memory: once
+one is freed, glibc takes blocks of its size from the heap, where freed memory mostly stays with the process.
+"""
+
 
 def rank_and_world_size() -> tuple[int, int]:
     """Returns this process's rank and the number of processes."""
@@ -17,12 +24,18 @@ def all_gather(rows: torch.Tensor) -> torch.Tensor:
 
     n must be equal on all processes.
     """
-    workers = rank_and_world_size()[1]
+    rows, workers = rows.detach(), rank_and_world_size()[1]
     if workers == 1:
-        return rows.detach()
-    gathered = rows.new_empty((workers * len(rows), *rows.shape[1:]))
-    dist.all_gather_into_tensor(gathered, rows.detach().contiguous())
-    return gathered
+        return rows
+    gathered = rows.new_empty((workers, *rows.shape))
+    if dist.get_backend() == "gloo":
+        count = max(1, GLOO_BYTES // max(1, gathered[:, :1].nbytes))
+        for start in range(0, len(rows), count):
+            piece = slice(start, start + count)
+            dist.all_gather(list(gathered[:, piece]), rows[piece].contiguous())
+    else:
+        dist.all_gather_into_tensor(gathered, rows.contiguous())
+    return gathered.flatten(0, 1)
 
 
 def all_gather_with_grad(rows: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ import torch
 import torch.distributed as dist
 
 from mulan.distributed.collectives import (
+    GLOO_BYTES,
     all_gather,
     all_gather_objects,
     all_gather_with_grad,
@@ -51,6 +52,26 @@ def test_a_sum_has_no_gradient_and_leaves_its_terms_alone() -> None:
     assert not total.requires_grad
     total += 5
     assert values.tolist() == [1.0, 2.0]
+
+
+def gathered_numbers(count: int, width: int) -> torch.Tensor:
+    """Gathers rows of this rank that count on from those of the rank before."""
+    numbers = torch.arange(count * width, dtype=torch.int64).view(count, width)
+    return all_gather(numbers + dist.get_rank() * numbers.numel())
+
+
+def wide_gathers() -> list[torch.Tensor]:
+    row = GLOO_BYTES // 8  # of one process; those of both have twice the size of a piece
+    return [gathered_numbers(1000, 321), gathered_numbers(3, row), gathered_numbers(0, 4)]
+
+
+@pytest.mark.processes
+def test_rows_of_several_pieces_are_gathered_in_order(tmp_path: Path) -> None:
+    """The rows are a multiple of a piece plus a rest, larger than a piece each, or none at all."""
+    assert 1000 * 321 * 8 * WORKERS > 4 * GLOO_BYTES
+    for found in run_in_processes(wide_gathers, WORKERS, folder=tmp_path):
+        for gathered, (count, width) in zip(found, ((2000, 321), (6, GLOO_BYTES // 8), (0, 4)), strict=True):
+            assert torch.equal(gathered, torch.arange(count * width).view(count, width))
 
 
 def collect() -> dict[str, Any]:
