@@ -28,7 +28,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from mulan.distributed.collectives import all_gather
-from mulan.objectives.pairs import Pairs, gather_pairs, gradients, in_one_dtype
+from mulan.objectives.pairs import Pairs, gradients, in_one_dtype, pairs_of_process
 from mulan.objectives.tiles import Tile, autocast_disabled, log_sums, repulsion
 
 
@@ -37,9 +37,9 @@ def contrastive_loss(
 ) -> torch.Tensor:
     """Computes MuLan's loss of the global batch, of which each of W processes holds B / W consecutive rows.
 
-    Each process holds all embeddings and computes the tiles that contain rows or columns of its own pairs. Value and
-    gradients are those of the global loss on every process. Besides embeddings and gradients, memory is needed for a
-    few tiles only, independent of B.
+    Each process computes the tiles that contain rows or columns of its own pairs. Value and gradients are those of the
+    global loss on every process. Besides its embeddings and their gradients, a process needs memory for all embeddings
+    of one modality at a time, [B, d], if there are several, and for a few tiles, independent of B.
 
     Args:
         audio: [B / W, d], unit rows; row i is paired with row i of ``text``. B must be at least 2, and B / W equal on
@@ -147,14 +147,14 @@ class _Contrastive(torch.autograd.Function):
         texts: torch.Tensor | None,
         form: Form,
     ) -> torch.Tensor:
-        pairs = gather_pairs(audio, text, temperature, texts)
-        row, positives = log_sums(pairs.audio, pairs.text, temperature, own=pairs.own, texts=pairs.texts)
-        column, _ = log_sums(pairs.text, pairs.audio, temperature, own=pairs.own, texts=pairs.texts)
+        pairs = pairs_of_process(audio, text, temperature, texts)
+        row, positives = log_sums(audio, all_gather(text), temperature, own=pairs.own, texts=pairs.texts)
+        column, _ = log_sums(text, all_gather(audio), temperature, own=pairs.own, texts=pairs.texts)
         terms = form(row, column, positives)
         if texts is not None:
             terms = _without_lone_pairs(terms, row)
         losses, *saved = all_gather(torch.stack(terms, dim=1)).unbind(dim=1)
-        ctx.save_for_backward(pairs.audio, pairs.text, temperature, pairs.texts, *saved)
+        ctx.save_for_backward(audio, text, temperature, pairs.texts, *saved)
         ctx.own = pairs.own
         return losses.mean().to(audio.dtype)
 

@@ -28,7 +28,7 @@ from torch.autograd.function import once_differentiable
 from mulan.config.objectives import SemiSupConConfig
 from mulan.distributed.collectives import all_gather, rank_and_world_size
 from mulan.objectives import tiles
-from mulan.objectives.tiles import autocast_disabled, iterate_tiles, log_sums, repulsion, row_products
+from mulan.objectives.tiles import autocast_disabled, iterate_tiles, log_sums, own_part, repulsion, row_products
 
 
 class Labels(NamedTuple):
@@ -68,18 +68,18 @@ class _SemiSupCon(torch.autograd.Function):
         mine = slice(first, first + len(rows))
         targets = _Targets(labels, views, section)
         temperature = rows.new_full((), section.temperature, dtype=torch.float64)
-        log_denominators, _ = log_sums(all_rows, all_rows, temperature, own=mine)
-        target_sums = torch.zeros(len(all_rows), dtype=torch.float64, device=rows.device)
-        positives = torch.zeros_like(target_sums)
-        for anchors, scaled, row_of_tiles in iterate_tiles(all_rows, all_rows, temperature, own=mine):
-            weighted = torch.zeros_like(scaled)
+        log_denominators, _ = log_sums(rows, all_rows, temperature, own=mine)
+        target_sums, positives = torch.empty_like(log_denominators), torch.empty_like(log_denominators)
+        for anchors, scaled, row_of_tiles in iterate_tiles(rows, all_rows, temperature, own=mine):
+            sums, weighted = scaled.new_zeros(len(scaled)), torch.zeros_like(scaled)
             for tile in row_of_tiles:
                 target = targets.tile(anchors, tile.columns)
-                target_sums[anchors] += target.sum(dim=1)
+                sums += target.sum(dim=1)
                 weighted.addmm_(target, tile.partners)
-            positives[anchors] = row_products(scaled, weighted)
-        losses = log_denominators - positives[mine] / target_sums[mine]
-        gathered = all_gather(torch.stack((log_denominators, target_sums[mine], losses), dim=1))
+            inside, place = own_part(anchors, mine)
+            target_sums[place], positives[place] = sums[inside], row_products(scaled, weighted)[inside]
+        losses = log_denominators - positives / target_sums
+        gathered = all_gather(torch.stack((log_denominators, target_sums, losses), dim=1))
         all_log_denominators, all_target_sums, all_losses = gathered.unbind(dim=1)
         ctx.save_for_backward(all_rows, all_log_denominators, all_target_sums)
         ctx.targets, ctx.temperature, ctx.mine = targets, temperature, mine
@@ -90,9 +90,10 @@ class _SemiSupCon(torch.autograd.Function):
     def backward(ctx: Any, grad_output: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         all_rows, log_denominators, target_sums = ctx.saved_tensors
         grad_anchor, inverse_sums = grad_output.double() / (len(all_rows) * ctx.temperature), 1 / target_sums
-        gradient = torch.empty_like(all_rows)
+        rows = all_rows[ctx.mine]
+        gradient = torch.empty_like(rows)
         with autocast_disabled(all_rows):
-            for anchors, scaled, row_of_tiles in iterate_tiles(all_rows, all_rows, ctx.temperature, own=ctx.mine):
+            for anchors, scaled, row_of_tiles in iterate_tiles(rows, all_rows, ctx.temperature, own=ctx.mine):
                 grad_rows = torch.zeros_like(scaled)
                 for tile in row_of_tiles:
                     attraction = ctx.targets.tile(anchors, tile.columns)
@@ -101,8 +102,9 @@ class _SemiSupCon(torch.autograd.Function):
                         torch.add(inverse_sums[anchors][:, None], inverse_sums[tile.columns], out=tile.similarity)
                     )
                     grad_rows.addmm_(weights.sub_(attraction), tile.partners)
-                gradient[anchors] = grad_rows.mul_(grad_anchor)
-        return gradient[ctx.mine], None, None, None
+                inside, place = own_part(anchors, ctx.mine)
+                gradient[place] = grad_rows.mul_(grad_anchor)[inside]
+        return gradient, None, None, None
 
 
 class _Targets:

@@ -18,8 +18,8 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from mulan.distributed.collectives import all_gather
-from mulan.objectives.pairs import Pairs, gather_pairs, gradients, in_one_dtype
-from mulan.objectives.tiles import Tile, autocast_disabled, iterate_tiles, row_products
+from mulan.objectives.pairs import Pairs, gradients, in_one_dtype, pairs_of_process
+from mulan.objectives.tiles import Tile, autocast_disabled, iterate_tiles, own_part, row_products
 
 
 def siglip_loss(
@@ -61,10 +61,10 @@ class _SigLip(torch.autograd.Function):
         bias: torch.Tensor,
         texts: torch.Tensor | None,
     ) -> torch.Tensor:
-        pairs = gather_pairs(audio, text, temperature, texts)
-        terms = all_gather(_terms(pairs, bias))
+        pairs = pairs_of_process(audio, text, temperature, texts)
+        terms = all_gather(_terms(pairs, all_gather(text), bias))
         losses, attraction, grad_bias = terms.unbind(dim=1)
-        ctx.save_for_backward(pairs.audio, pairs.text, temperature, pairs.texts, bias, attraction, grad_bias)
+        ctx.save_for_backward(audio, text, temperature, pairs.texts, bias, attraction, grad_bias)
         ctx.own = pairs.own
         return losses.mean().to(audio.dtype)
 
@@ -81,22 +81,25 @@ class _SigLip(torch.autograd.Function):
         return *of_inputs, (grad_bias.sum() * grad_pair).to(bias.dtype), None
 
 
-def _terms(pairs: Pairs, bias: torch.Tensor) -> torch.Tensor:
+def _terms(pairs: Pairs, partners: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """Computes for each audio i of this process the terms of its row, float64 [b, 3].
+
+    Args:
+        partners: Embeddings of the texts of all processes, [B, d].
 
     Returns:
         The sum of -log sigmoid, the attraction sigmoid(-S_ii - bias), and the sum of the gradients of the similarities.
     """
-    terms = torch.zeros(len(pairs.audio), 3, dtype=torch.float64, device=pairs.audio.device)
-    zero = terms.new_zeros(())
-    for rows, scaled, tiles in iterate_tiles(*pairs[:3], own=pairs.own, texts=pairs.texts):
-        losses, attraction, grad_bias = terms[rows].unbind(dim=1)
-        positives = row_products(scaled, pairs.text[rows].double()).add_(bias)
-        losses.copy_(torch.logaddexp(-positives, zero))
-        attraction.copy_(torch.sigmoid(-positives))
-        grad_bias.sub_(attraction)
+    terms = torch.empty(len(pairs.audio), 3, dtype=torch.float64, device=pairs.audio.device)
+    zero, anchors, temperature = terms.new_zeros(()), pairs.audio, pairs.temperature
+    for rows, scaled, tiles in iterate_tiles(anchors, partners, temperature, own=pairs.own, texts=pairs.texts):
+        positives = row_products(scaled, partners[rows].double()).add_(bias)
+        losses, attraction = torch.logaddexp(-positives, zero), torch.sigmoid(-positives)
+        grad_bias = -attraction
         for tile in tiles:
             logits = tile.similarity.add_(bias)
             losses.add_(torch.logaddexp(logits, zero, out=tile.spare).sum(dim=1))
             grad_bias.add_(torch.sigmoid(logits, out=tile.spare).sum(dim=1))
-    return terms[pairs.own]
+        inside, mine = own_part(rows, pairs.own)
+        terms[mine] = torch.stack((losses, attraction, grad_bias), dim=1)[inside]
+    return terms

@@ -1,8 +1,8 @@
 """Similarities of a process's rows to all rows of the global batch, in tiles: the whole matrix is never in memory.
 
-Tiles belong to the global batch, independent of the process that computes them: a process that holds some rows of a
-tile computes all of them. Kernels may add in another order for matrices of another shape, or at another position in a
-matrix; for the same tile, every row is bitwise equal.
+Tiles belong to the global batch, independent of the process that computes them: where a process holds some rows of a
+tile, zeros stand for the others. Kernels may add in another order for matrices of another shape, or at another position
+in a matrix; in a tile of the same shape, a row at the same position is bitwise equal, whatever the others are.
 
 Tiles are float64 for embeddings of any dtype. Division by the temperature magnifies rounding errors, and the
 normalisation of the embeddings then removes most of their gradient but not its error: in float32 the first step of a
@@ -37,6 +37,17 @@ class Tile(NamedTuple):
     """Uninitialised buffer for results, [r, c]."""
 
 
+def own_part(rows: slice, own: slice) -> tuple[slice, slice]:
+    """Returns which rows a row of tiles has of this process: counted in the tiles, and in the rows of the process.
+
+    Example:
+        >>> own_part(slice(512, 1024), slice(600, 1200))
+        (slice(88, 512, None), slice(0, 424, None))
+    """
+    first, stop = max(rows.start, own.start), min(rows.stop, own.stop)
+    return slice(first - rows.start, stop - rows.start), slice(first - own.start, stop - own.start)
+
+
 def covering_rows(own: slice, count: int) -> slice:
     """Returns the rows of all tiles that contain rows of this process, for ``count`` rows in the global batch.
 
@@ -61,24 +72,26 @@ def iterate_tiles(
     memory, and the process would grow from tile to tile.
 
     Args:
-        anchors: [B, d].
-        others: [B, d]; row i is the partner of anchor i.
+        anchors: [b, d], of this process.
+        others: [B, d], of all processes; row i is the partner of anchor i of the global batch.
         temperature: Scalar that divides the similarities.
-        own: Rows of this process's anchors.
+        own: Rows of this process's anchors in the global batch.
         texts: Integer ids of the texts, int64 [B], to mask the similarities of anchors to partners with an equal text;
             None masks only those to their own partners.
 
     Yields:
-        The rows of the anchors of a row of tiles, the anchors divided by the temperature (float64 [r, d]), and the
-        tiles.
+        The rows of a row of tiles in the global batch, the anchors divided by the temperature (float64 [r, d]; 0 for
+        those of other processes), and the tiles.
     """
-    rows = covering_rows(own, len(anchors))
-    size = min(TILE, len(anchors)) ** 2
+    rows = covering_rows(own, len(others))
+    size = min(TILE, len(others)) ** 2
     memory = torch.empty(2, size, dtype=torch.float64, device=anchors.device)
     equal = None if texts is None else torch.empty(size, dtype=torch.bool, device=anchors.device)
     for row in range(rows.start, rows.stop, TILE):
         tile_rows = slice(row, min(row + TILE, rows.stop))
-        scaled = anchors[tile_rows].double() / temperature
+        inside, mine = own_part(tile_rows, own)
+        ends = (inside.start, tile_rows.stop - tile_rows.start - inside.stop)
+        scaled = torch.nn.functional.pad(anchors[mine].double() / temperature, (0, 0, *ends))
         yield tile_rows, scaled, _row_of_tiles(scaled, others, memory, texts, equal, first=row)
 
 
@@ -118,13 +131,16 @@ def log_sums(
     The arguments are those of :func:`iterate_tiles`; both results are float64 [b]. The sum of an anchor without
     negatives is -inf.
     """
-    sums = torch.full((len(anchors),), -torch.inf, dtype=torch.float64, device=anchors.device)
+    sums = torch.empty(len(anchors), dtype=torch.float64, device=anchors.device)
     positives = torch.empty_like(sums)
     for rows, scaled, tiles in iterate_tiles(anchors, others, temperature, own=own, texts=texts):
+        row_sums = scaled.new_full((len(scaled),), -torch.inf)
         for tile in tiles:
-            sums[rows] = torch.logaddexp(sums[rows], tile.similarity.logsumexp(dim=1))
-        positives[rows] = row_products(scaled, others[rows].double())
-    return sums[own], positives[own]
+            row_sums = torch.logaddexp(row_sums, tile.similarity.logsumexp(dim=1))
+        inside, mine = own_part(rows, own)
+        sums[mine] = row_sums[inside]
+        positives[mine] = row_products(scaled, others[rows].double())[inside]
+    return sums, positives
 
 
 def repulsion(tile: Tile, row_denominators: torch.Tensor, column_denominators: torch.Tensor) -> torch.Tensor:

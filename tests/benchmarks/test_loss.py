@@ -45,6 +45,14 @@ def test_the_loss_of_32_768_pairs_needs_at_most_64_mb_in_addition_to_its_input()
 
 
 @pytest.mark.processes
+def test_a_process_of_two_holds_the_embeddings_of_one_modality_at_a_time() -> None:
+    """Those of both, and buffers for the communication, would need another 25 MB."""
+    pairs = 16_384
+    memory_mb = in_processes(LossRequest("memory", ("tiled",), pairs, "cpu", workers=2))["tiled"][0]
+    assert 2 * pairs * bench.DIM * 4e-6 < memory_mb < 45
+
+
+@pytest.mark.processes
 def test_memory_of_whole_matrices_is_measured() -> None:
     pairs = 4096  # large enough that malloc returns a matrix as soon as it is freed
     memory_mb = in_processes(LossRequest("memory", ("untiled",), pairs, "cpu"))["untiled"][0]

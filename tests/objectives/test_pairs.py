@@ -256,12 +256,10 @@ def test_gradients_have_the_same_bits_on_any_number_of_processes(tmp_path: Path)
 def by_parts(audio: torch.Tensor, text: torch.Tensor, rows: int) -> list[torch.Tensor]:
     """Computes sums and gradients as processes with this number of rows each would."""
     temperature, bias, of_pair = torch.tensor(0.07), torch.tensor(-12.0), torch.ones((), dtype=torch.float64)
-    parts = [
-        Pairs(audio, text, temperature, equal_texts(len(audio)), slice(at, at + rows))
-        for at in range(0, len(audio), rows)
-    ]
-    negatives = torch.cat([log_sums(*part[:3], own=part.own, texts=part.texts)[0] for part in parts])
-    of_siglip = torch.cat([_terms(part, bias) for part in parts])
+    texts, shares = equal_texts(len(audio)), [slice(at, at + rows) for at in range(0, len(audio), rows)]
+    parts = [Pairs(audio[own], text[own], temperature, texts, own) for own in shares]
+    negatives = torch.cat([log_sums(audio[own], text, temperature, own=own, texts=texts)[0] for own in shares])
+    of_siglip = torch.cat([_terms(part, text, bias) for part in parts])
 
     def softmax(tile: tiles.Tile, rows: slice) -> torch.Tensor:
         return tiles.repulsion(tile, negatives[rows], negatives[tile.columns])
@@ -270,7 +268,7 @@ def by_parts(audio: torch.Tensor, text: torch.Tensor, rows: int) -> list[torch.T
         return torch.sigmoid(tile.similarity + bias)
 
     def gradients(repulsion: Repulsion, attraction: torch.Tensor) -> list[torch.Tensor]:
-        found = [anchor_gradient(part, repulsion, attraction, of_pair) for part in parts]
+        found = [anchor_gradient(part, text, repulsion, attraction, of_pair) for part in parts]
         return [torch.cat(of_all) for of_all in zip(*found, strict=True)]
 
     return [
