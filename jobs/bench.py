@@ -57,8 +57,8 @@ Progress = Callable[[str], None]
 
 
 def _add_loss(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--pairs", type=int, default=6144, help="batch size for time (default: %(default)s)")
-    parser.add_argument("--memory-pairs", type=int, default=32_768, help="batch size for memory (default: %(default)s)")
+    parser.add_argument("--pairs", type=int, default=6144, help="batch size (default: %(default)s)")
+    parser.add_argument("--memory-pairs", type=int, default=32_768, help="larger batch size (default: %(default)s)")
     parser.add_argument("--device", choices=["cpu", "cuda"], help="default: cuda if available")
 
 

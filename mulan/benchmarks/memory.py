@@ -1,6 +1,7 @@
 """Memory of processes, and of activations on a GPU, counted with fake tensors on any machine."""
 
 import ctypes
+import resource
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -48,6 +49,12 @@ def free_memory_mb(*, device: str) -> float:
     if device == "cuda":
         return torch.cuda.mem_get_info()[0] / 1e6
     return _kilobytes("/proc/meminfo", "MemAvailable") * 1024 / 1e6
+
+
+def limit_memory(extra_mb: float) -> None:
+    """Limits the memory that this process may allocate in addition to what it has, in MB; PyTorch raises beyond it."""
+    limit = int(_kilobytes("/proc/self/status", "VmData") * 1024 + extra_mb * 1e6)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 
 
 def _return_freed_memory() -> None:

@@ -13,7 +13,8 @@ from mulan.benchmarks.measure import in_fresh_process
 @pytest.mark.long(group="layouts")
 @pytest.mark.processes
 def test_the_report_has_every_form_in_one_and_two_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "free_memory_mb", lambda *, device: 1.0)
+    monkeypatch.setitem(bench.WHOLE_MATRICES, "untiled", 40_000)  # 0.7 GB for 64 pairs, 168 GB for 1,024
+    monkeypatch.setattr(bench, "PROCESSES", (1, 2))
     monkeypatch.setattr(bench, "_has_open_clip", lambda: False)
     lines: list[str] = []
     report = bench_loss(pairs=64, memory_pairs=1024, rounds=2, device="cpu", progress=lines.append)
@@ -21,13 +22,14 @@ def test_the_report_has_every_form_in_one_and_two_processes(monkeypatch: pytest.
     names = ["tiled", "untiled", "tiled, 2 processes", "untiled, 2 processes", "open_clip"]
     assert list(rows) == names
     for name in names[:4]:
-        only_tiled = (
-            {"time to untiled", "gradients to untiled", "memory, 1,024 pairs"} if name.startswith("tiled") else set()
-        )
+        large = {"memory, 1,024 pairs", "time, 1,024 pairs"}
+        only_tiled = {"time to untiled", "gradients to untiled"} | large if name.startswith("tiled") else set()
         assert rows[name].figures.keys() == {"time", "memory, 64 pairs"} | only_tiled
-        assert len(rows[name].figures["time"].values) == 2
-        assert rows[name].figures["time"].low > 0
-        assert rows[name].remark == ("" if only_tiled else "1,024 pairs would need 0 GB")
+        for figure in ("time", *(large if only_tiled else ())):
+            assert len(rows[name].figures[figure].values) == 2
+            assert rows[name].figures[figure].low > 0
+        assert rows[name].remark.startswith("" if only_tiled else "1,024 pairs in round 1: would need 167.8 GB, of")
+        assert bool(rows[name].remark) != bool(only_tiled)
     assert "pip install -e '.[peers]'" in rows["open_clip"].remark
     assert [goal.bound for goal in report.goals] == [64, 1.3, 1e-6]
     assert rows["tiled"].figures["gradients to untiled"].median < 1e-6
@@ -50,6 +52,14 @@ def test_a_process_of_two_holds_the_embeddings_of_one_modality_at_a_time() -> No
     pairs = 16_384
     memory_mb = in_processes(LossRequest("memory", ("tiled",), pairs, "cpu", workers=2))["tiled"][0]
     assert 2 * pairs * bench.DIM * 4e-6 < memory_mb < 45
+
+
+@pytest.mark.processes
+def test_a_form_beyond_the_free_memory_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the machine runs out of memory, nor does the other process wait for the one that ended."""
+    monkeypatch.setattr(bench, "free_memory_mb", lambda *, device: bench.SPARE_MB + 2 * 200)
+    with pytest.raises(bench.OutOfMemory, match=r"more than the 0\.2 GB"):
+        in_processes(LossRequest("memory", ("untiled",), 4096, "cpu", workers=2))
 
 
 @pytest.mark.processes
