@@ -52,10 +52,11 @@ PACKAGES: dict[str, set[str]] = {
         "tasks telemetry tracking training"
     )
     | {"mulan"},
+    "mulan.planning": _of_mulan("benchmarks config data model preparation runs storage telemetry training"),
     "mulan": _of_mulan("model"),
     "jobs": _of_mulan(
-        "benchmarks collection config data debugging demo evaluation instrumentation launch monitoring preparation "
-        "recipes runs search serving storage submission tracking"
+        "benchmarks collection config data debugging demo evaluation instrumentation launch monitoring planning "
+        "preparation recipes runs search serving storage submission tracking"
     ),
     "tune": _of_mulan("config data evaluation launch pages private_ray recipes runs storage") | {"jobs"},
 }
@@ -97,6 +98,7 @@ IMPORTED_LATE = {
     "jobs/embed.py": "a refused job does not wait for the libraries of models",
     "jobs/evaluate.py": "a refused job does not wait for the libraries of models",
     "jobs/export.py": "a refused job does not wait for the libraries of models",
+    "jobs/plan.py": "a refused job does not wait for the libraries of models",
     "jobs/prepare.py": "a refused job does not wait for Ray and the libraries of models",
     "jobs/runs.py": "only a comparison needs matplotlib",
     "jobs/search.py": "a refused search does not wait for the libraries of models",

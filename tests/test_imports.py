@@ -47,6 +47,7 @@ COMMANDS: dict[str, list[list[str]]] = {
         ["checkpoint", "--recipe", "none"],
         ["step", "--data", "/nowhere", "--dry-run"],
     ],
+    "jobs.plan": [["--help"], ["--recipe", "m_ast", "--data", "/nowhere"], ["--compare", "/nowhere/run"]],
     "jobs.runs": [
         ["--help"],
         ["list", "--storage", "nowhere://runs"],
