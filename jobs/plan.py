@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs import arguments
 from jobs.arguments import CONSOLE
-from mulan.config.errors import ErrorCollection, MulanError
+from mulan.config.errors import ErrorCollection
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.planning.measured import MeasuredSteps, check_comparable, measured_steps
@@ -29,10 +29,6 @@ PEAK_SHARE = 0.4
 """Share of a GPU's peak at which model FLOPs are computed, unless another is given: that of well-tuned training of
 large transformers (Chowdhery et al. 2022, PaLM, table 3, gives 21 to 46 %). It is an assumption about this model."""
 GPUS_PER_NODE = 8
-
-
-class UnfitNumber(MulanError, ValueError):
-    """A number of GPUs does not fit the recipe."""
 
 
 def main() -> None:
@@ -122,10 +118,10 @@ def _checked(args: argparse.Namespace) -> tuple[Recipe, Prices, MeasuredSteps | 
     with errors.collecting():
         prices = read_prices(args.prices)
     with errors.collecting():
+        if args.gpus is not None:
+            args.settings.append(f"scale.workers={args.gpus}")
         recipe = arguments.recipe_to_train(args)
-    with errors.collecting():
-        if recipe is not None:
-            recipe = _with_workers(recipe, args.gpus)
+        recipe = recipe.replace({"scale.workers": recipe.scale.max_workers})
     with errors.collecting():
         if args.measured is not None:
             run = _run_at("--measured", args.measured)
@@ -135,19 +131,6 @@ def _checked(args: argparse.Namespace) -> tuple[Recipe, Prices, MeasuredSteps | 
     errors.raise_any()
     assert recipe is not None and prices is not None
     return recipe, prices, measured
-
-
-def _with_workers(recipe: Recipe, gpus: int | None) -> Recipe:
-    """Returns a recipe with a fixed number of workers, by default the most that it allows."""
-    workers, shared = gpus or recipe.scale.max_workers, recipe.batch.micro_batches
-    if shared % workers or recipe.train.validation_micro_batches % workers:
-        fitting = [n for n in range(1, shared + 1) if not shared % n and not recipe.train.validation_micro_batches % n]
-        raise UnfitNumber(
-            f"--gpus {workers}: {shared} micro-batches of a step and {recipe.train.validation_micro_batches} of a "
-            f"validation cannot be shared evenly; give one of {', '.join(map(str, fitting))}, or change "
-            "batch.micro_batches and train.validation_micro_batches"
-        )
-    return recipe.replace({"scale.workers": workers})
 
 
 def compare(args: argparse.Namespace) -> None:

@@ -87,6 +87,8 @@ def activation_bytes(recipe: Recipe) -> dict[str, float]:
     in fused GPU kernels, which save no attention matrix; without dropout, those of CPUs do not either.
     """
     model = model_to_measure(recipe).train()
+    if model.audio_encoder.augmentation is not None:
+        model.audio_encoder.augmentation.eval()  # it saves nothing, and its draws need real tensors
     for module in model.modules():
         if isinstance(module, BertSelfAttention):
             module.dropout.p = 0.0

@@ -25,6 +25,7 @@ from mulan.planning.reading_cost import measure_reading
 from mulan.planning.speed import TrainingTime, measured_speed, training_time
 from mulan.runs.checkpoint_list import checkpoints
 from mulan.runs.run import Run
+from mulan.storage.jsonl import read_lines
 from mulan.training.batch_source import consumed_checksum
 
 MAX_CHECKED_STEPS = 100
@@ -63,6 +64,8 @@ def compare_run(run: Run, recipe: Recipe, reader: MicroBatchReader, *, first_ste
     known = steps // 4 if first_steps is None else first_steps
     if [line["step"] for line in lines] != list(range(1, steps + 1)):
         raise NotMeasured(f"run {run.uri} has not trained all of its {steps} steps: compare a finished run")
+    if any(event.get("from_step") for event in read_lines(run.events_uri)):
+        raise NotMeasured(f"run {run.uri} was interrupted, so that its times are not those of training alone")
     if not MIN_STEPS <= known < steps:
         raise NotMeasured(f"--first-steps {known}: must be at least {MIN_STEPS} and less than the {steps} of the run")
     measured = measured_steps(run, first_steps=known)

@@ -25,7 +25,7 @@ class ModelNeeds:
     """Bytes of the tensors of a checkpoint: weights, buffers, both moments of Adam, and the average if one is kept."""
     worker_bytes: dict[str, int]
     """Bytes that a worker holds on its device, by what they are for. Workspaces of kernels, what the allocator cannot
-    reuse, and the context of the device, about a gigabyte on GPUs, are unknown."""
+    reuse, the context of the device, and the fusion of MuLaP are unknown."""
 
 
 def model_needs(model: TrainedModel, recipe: Recipe, *, workers: int) -> ModelNeeds:
@@ -58,7 +58,7 @@ def _worker_bytes(model: TrainedModel, recipe: Recipe, workers: int) -> dict[str
         return -(-number // workers) if train.zero_stage >= from_stage else number
 
     per_item = activation_bytes(recipe)
-    windows, texts = per_item["audio"] * recipe.views, per_item.get("text", 0.0)
+    pairs = batch.pairs_per_micro_batch
     pair_values = batch.pairs * recipe.embedding_dim
     found = {
         "weights": _FLOAT32 * held(whole, from_stage=3),
@@ -67,7 +67,8 @@ def _worker_bytes(model: TrainedModel, recipe: Recipe, workers: int) -> dict[str
         "exact sums of gradients": _FLOAT64 * held(trained, from_stage=3) if train.exact_sums else 0,
         "moments of Adam": _MOMENTS * _FLOAT32 * held(trained, from_stage=1),
         "averaged weights": _FLOAT32 * held(trained, from_stage=3) if recipe.optim.ema_decay else 0,
-        "activations of a micro-batch, texts of full length": round(batch.pairs_per_micro_batch * (windows + texts)),
+        "activations for the windows of a micro-batch": round(pairs * recipe.views * per_item["audio"]),
+        "activations for its texts, if all have full length": round(pairs * per_item.get("text", 0.0)),
         "waveforms of a step": waveform_bytes(recipe) * batch.micro_batches // workers,
         "embeddings of the batch and their gradients": 4 * _FLOAT32 * pair_values,
     }

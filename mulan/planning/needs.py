@@ -12,7 +12,7 @@ from mulan.data.planned_batches import GROUPS_AHEAD
 from mulan.data.reader import MicroBatchReader
 from mulan.planning.model_needs import ModelNeeds, model_needs, waveform_bytes
 from mulan.planning.prices import Prices, Usage, cost
-from mulan.planning.reading import Reading, run_reading, validations
+from mulan.planning.reading import RunReading, run_reading, validations
 from mulan.planning.reading_cost import ReadingCost, measure_reading
 from mulan.planning.speed import Speed, SpeedSource, TrainingTime, training_time
 
@@ -75,7 +75,7 @@ class RunNeeds:
     """Number of workers of a machine."""
     steps: int
     """Number of steps."""
-    reading: Reading
+    reading: RunReading
     cost_of_reading: ReadingCost
     speed: Speed
     time: TrainingTime

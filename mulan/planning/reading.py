@@ -63,7 +63,7 @@ class StreamReading:
 
 
 @dataclass(frozen=True)
-class Reading:
+class RunReading:
     """All recordings that a run reads from its first step to its last, without replacements of unreadable ones."""
 
     streams: tuple[StreamReading, ...]
@@ -83,7 +83,7 @@ class Reading:
         return sum(stream.pairs for stream in self.streams) + self.validation_pairs
 
 
-def run_reading(reader: MicroBatchReader, train: TrainConfig, *, steps: int | None = None) -> Reading:
+def run_reading(reader: MicroBatchReader, train: TrainConfig, *, steps: int | None = None) -> RunReading:
     """Returns what the first ``steps`` steps of a run read; by default, all of its steps.
 
     Args:
@@ -101,7 +101,7 @@ def run_reading(reader: MicroBatchReader, train: TrainConfig, *, steps: int | No
     requests, read_bytes = (Amount(float(count * total)) for total in _sizes(reader.corpus, rows).sum(axis=0))
     for stream in streams:
         requests, read_bytes = requests + stream.requests, read_bytes + stream.read_bytes
-    return Reading(streams, count, count * len(rows), requests, read_bytes)
+    return RunReading(streams, count, count * len(rows), requests, read_bytes)
 
 
 def validations(train: TrainConfig, steps: int) -> int:

@@ -8,7 +8,7 @@ from mulan.config.recipe import Recipe
 from mulan.data.batch import Batch
 from mulan.model.audio_encoder import TrainedModel
 from mulan.planning.measured import MeasuredSteps
-from mulan.planning.reading import Reading
+from mulan.planning.reading import RunReading
 from mulan.telemetry.flops import count_flops
 from mulan.telemetry.peaks import named_peak
 
@@ -128,7 +128,7 @@ def measured_speed(measured: MeasuredSteps) -> Speed:
 
 
 def training_time(
-    speed: Speed, recipe: Recipe, reading: Reading, *, workers: int, steps: int, checkpoints: int
+    speed: Speed, recipe: Recipe, reading: RunReading, *, workers: int, steps: int, checkpoints: int
 ) -> TrainingTime:
     """Returns the time of a number of steps, of their validations, and of the pauses for their checkpoints.
 

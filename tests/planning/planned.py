@@ -1,6 +1,5 @@
 """Recipes and runs for tests of plans, on the corpus of tones."""
 
-
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Phase
@@ -19,7 +18,7 @@ def miniature_recipe(data_uri: str, *settings: str) -> Recipe:
 
 
 def timed_run(storage_uri: str, recipe: Recipe, *, steps: int, name: str = "timed") -> Run:
-    """Writes the records of a run with the times above, which continues for its last steps in twice the time."""
+    """Writes the records of the first steps of a run, with the times above and the recordings of its plan."""
     run = Run.at(storage_uri, name)
     run.begin(recipe, MicroBatchReader.from_recipe(recipe).corpus.index_sha256)
     now = 1e9
