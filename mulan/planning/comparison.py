@@ -5,7 +5,7 @@ compared with are the others.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -128,12 +128,10 @@ def _rest_time(measured: MeasuredSteps, recipe: Recipe, reader: MicroBatchReader
     """Returns the predicted time from the end of step ``known`` to that of the last step."""
     train = recipe.train
     whole, first = (run_reading(reader, train, steps=steps) for steps in (train.steps, known))
-    after = type(whole)(
-        streams=(),
+    after = replace(
+        whole,
         validations=whole.validations - first.validations,
         validation_pairs=whole.validation_pairs - first.validation_pairs,
-        requests=whole.requests,
-        read_bytes=whole.read_bytes,
     )
     return training_time(
         measured_speed(measured),

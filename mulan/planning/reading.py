@@ -33,12 +33,13 @@ class Amount:
     """A number that is counted, or estimated from a sample."""
 
     value: float
-    margin: float = 0.0
-    """Half width of its 95 % interval; 0 if it is counted."""
+    margin: float | None = None
+    """Half width of its 95 % interval; None if it is counted."""
 
     def __add__(self, other: "Amount") -> "Amount":
         """Adds an amount whose error is independent."""
-        return Amount(self.value + other.value, math.hypot(self.margin, other.margin))
+        margins = [each.margin for each in (self, other) if each.margin is not None]
+        return Amount(self.value + other.value, math.hypot(*margins) if margins else None)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What a run will need as a table for people and as JSON."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
 
@@ -85,11 +85,11 @@ def _data(needs: RunNeeds) -> Iterator[Line]:
             f"scale.data_cpus: too few, training would take {needs.data_cpus / needs.has_data_cpus:.3g} times as long",
         )
     requests, read_bytes = reading.requests, reading.read_bytes
-    yield "requests for recordings", f"{requests.value:,.0f}", _exactness(requests, f"{requests.margin:,.0f}")
+    yield "requests for recordings", f"{requests.value:,.0f}", _exactness(requests, "{:,.0f}".format)
     yield (
         "bytes of recordings",
         readable_size(round(read_bytes.value)),
-        _exactness(read_bytes, readable_size(round(read_bytes.margin))),
+        _exactness(read_bytes, lambda margin: readable_size(round(margin))),
     )
     per_s = read_bytes.value / needs.time.total_s
     yield "… on average", f"{readable_size(round(per_s))}/s", f"{requests.value / needs.time.total_s:,.4g} requests/s"
@@ -155,9 +155,11 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def _exactness(amount: Amount, margin: str) -> str:
-    if amount.margin:
-        return f"± {margin} (95 %), from the byte ranges of a sample of the index; without replacements"
+def _exactness(amount: Amount, formatted: Callable[[float], str]) -> str:
+    if amount.margin is not None:
+        return (
+            f"± {formatted(amount.margin)} (95 %), from the byte ranges of a sample of the index; without replacements"
+        )
     return "counted: the byte ranges of what the plan reads, without replacements of unreadable recordings"
 
 
