@@ -1,7 +1,7 @@
 """Benchmark mulan: python -m jobs.bench KIND
 
 Kinds: loss, step, sums, metrics, data, decode, checkpoint, start, index, adoption, variants, preparation, retrieval,
-embedding, search.
+embedding, search, gpu.
 Prints progress and a table, and writes the report as JSON with --json FILE. Candidates take turns; figures are medians
 with their ranges.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs import arguments, bench_index
+from jobs import arguments, bench_gpu, bench_index
 from jobs.arguments import CONSOLE
 from mulan.benchmarks.measure import BenchmarkRefused
 from mulan.config.recipe import Recipe
@@ -341,6 +341,7 @@ KINDS: dict[str, tuple[Add, Measure]] = {
     "retrieval": (_add_retrieval, _retrieval),
     "embedding": (_add_embedding, _embedding),
     "search": (_add_search, _search),
+    "gpu": (bench_gpu.add_arguments, bench_gpu.measure),
 }
 """The functions that add the arguments of each kind of benchmark, and that run it, importing its libraries."""
 

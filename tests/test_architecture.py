@@ -48,8 +48,8 @@ PACKAGES: dict[str, set[str]] = {
     ),
     "mulan.debugging": _of_mulan("config data distributed launch model runs storage tasks training"),
     "mulan.benchmarks": _of_mulan(
-        "collection config data distributed evaluation launch model objectives preparation recipes runs search storage "
-        "tasks telemetry tracking training"
+        "collection config data distributed evaluation instrumentation launch model objectives preparation recipes "
+        "runs search storage tasks telemetry tracking training"
     )
     | {"mulan"},
     "mulan.planning": _of_mulan("benchmarks config data model preparation runs storage telemetry training"),
@@ -93,6 +93,7 @@ IMPORTED_LATE = {
     "jobs/joining.py": "a refused job does not wait for Ray",
     "jobs/ablate.py": "a refused job does not wait for the libraries of models",
     "jobs/bench.py": "the libraries of a benchmark are loaded only for it",
+    "jobs/bench_gpu.py": "the libraries of a benchmark are loaded only for it",
     "jobs/bench_index.py": "the libraries of a benchmark are loaded only for it",
     "jobs/demo.py": "a refused job does not wait for the libraries of models",
     "jobs/embed.py": "a refused job does not wait for the libraries of models",
@@ -127,6 +128,7 @@ IMPORTED_LATE = {
 """Files with imports inside functions, and the reasons."""
 
 LOADED_WITHOUT = {
+    "mulan/benchmarks/gpu.py": {"ray", "deepspeed", "av", "soundfile"},
     "mulan/benchmarks/loss.py": {"ray", "deepspeed", "av", "soundfile"},
     "mulan/benchmarks/step_process.py": {"ray", "deepspeed", "av", "soundfile"},
 }

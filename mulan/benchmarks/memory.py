@@ -102,3 +102,21 @@ def activation_bytes(recipe: Recipe) -> dict[str, float]:
             if isinstance(model, JointModel):
                 sizes["text"].append(saved_bytes(partial(model.embed_text, batch.token_ids, batch.attention_mask)))
     return {name: float(both[1] - both[0]) for name, both in sizes.items() if both}
+
+
+BYTES_OF_A_PARAMETER = 24
+"""A float32 parameter, its gradient and two moments of Adam, 4 bytes each, and the exact sum of gradients, 8 bytes."""
+
+
+def calculated_bytes(recipe: Recipe) -> float:
+    """Returns the peak memory of one GPU that trains a recipe by gradient caching alone, as its docstring calculates.
+
+    It is that of the parameters and their optimizer, the activations of one micro-batch whose texts all have the full
+    length, the waveforms of the batch in int16, and the embeddings with their gradients: an upper bound without
+    workspaces of libraries and the fragmentation of memory.
+    """
+    activations = sum(activation_bytes(recipe).values()) * recipe.batch.pairs_per_micro_batch
+    parameters = sum(parameter.numel() for parameter in model_to_measure(recipe).parameters())
+    waveforms = 2 * recipe.batch.pairs * recipe.views * recipe.data.window_samples
+    embeddings = 4 * 4 * recipe.batch.pairs * recipe.embedding_dim
+    return BYTES_OF_A_PARAMETER * parameters + activations + waveforms + embeddings

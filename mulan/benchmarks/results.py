@@ -15,6 +15,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from mulan.benchmarks.measure import Figure
+from mulan.storage import filesystem
 
 _PACKAGES = ("torch", "transformers", "deepspeed", "ray", "open-clip-torch", "webdataset")
 
@@ -130,12 +131,11 @@ class Report:
         """Writes the report as JSON, including every reading and the command that took them.
 
         Args:
-            file: File to write; its folder is created.
+            file: File to write or replace at once; its folder is created.
             command: Command line that produced the report.
         """
-        file.parent.mkdir(parents=True, exist_ok=True)
         content = {"command": command} | self.to_json()
-        file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        filesystem.write_atomically(str(file), (json.dumps(content, indent=2) + "\n").encode())
 
     def to_json(self) -> dict[str, Any]:
         rows = [

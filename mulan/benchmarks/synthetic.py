@@ -12,17 +12,29 @@ from mulan.model.towers.text import TextTower
 from mulan.recipes.mulan import BERT
 from mulan.tasks.task import task_of
 
+BERT_WIDTH = 768
+"""Hidden size of BERT-base, which has a head for every 64 channels, and four times the width between layers."""
+
 SYNTHETIC_TAGS = 50
 """Number of tags, that of the widely used subset of MagnaTagATune."""
 
 
-def model_to_measure(recipe: Recipe) -> TrainedModel:
-    """Builds a recipe's model with BERT-base-uncased randomly initialised at its size; other encoders are loaded."""
+def model_to_measure(recipe: Recipe, *, bert_width: int = BERT_WIDTH) -> TrainedModel:
+    """Builds a recipe's model with BERT-base-uncased randomly initialised at its size; other encoders are loaded.
+
+    Args:
+        bert_width: Hidden size of BERT, for a narrower one.
+    """
     recipe = recipe.with_random_audio_tower()
     torch.manual_seed(recipe.train.seed)
     if recipe.text_tower.pretrained != BERT:
         return task_of(recipe).build_model()
-    config = BertConfig(num_hidden_layers=recipe.text_tower.layers or BertConfig().num_hidden_layers)
+    config = BertConfig(
+        hidden_size=bert_width,
+        num_attention_heads=max(1, bert_width // 64),
+        intermediate_size=4 * bert_width,
+        num_hidden_layers=recipe.text_tower.layers or BertConfig().num_hidden_layers,
+    )
     return task_of(recipe).build_model(TextTower(BertModel(config, add_pooling_layer=False)))
 
 

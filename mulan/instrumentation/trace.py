@@ -73,19 +73,19 @@ def profile_of(events: Iterable[Mapping[str, Any]]) -> WorkerProfile:
             by_category[event.get("cat", "")].append(event)
     annotations = by_category["user_annotation"]
     windows = sorted((event for event in annotations if event["name"].startswith(STEP)), key=lambda event: event["ts"])
-    data = _Intervals.of(event for event in annotations if event["name"] == DATA)
+    data = Intervals.of(event for event in annotations if event["name"] == DATA)
     kernels = [event for category in _ON_DEVICE for event in by_category[category]]
     operators = by_category["cpu_op"]
     if kernels:
-        communication = _Intervals.of(event for event in kernels if _is_communication(event))
+        communication = Intervals.of(event for event in kernels if _is_communication(event))
         kernels = [event for event in kernels if not _is_communication(event)]
-        compute = _Intervals.of(kernels)
+        compute = Intervals.of(kernels)
         steps = _split(windows, compute=compute, collectives=communication, data=data, first="compute")
         return WorkerProfile(steps, _device_times(_inside(windows, kernels), operators))
     # gloo's collectives run in threads of their own, for which the worker waits
-    communication = _Intervals.of(event for event in annotations if _is_communication(event))
+    communication = Intervals.of(event for event in annotations if _is_communication(event))
     own = _own_times(operators, communication)
-    leaves = _Intervals.of(event for event, time in own if time.is_leaf and not _is_communication(event))
+    leaves = Intervals.of(event for event, time in own if time.is_leaf and not _is_communication(event))
     steps = _split(windows, compute=leaves, collectives=communication, data=data, first="data")
     times: dict[str, OperatorTime] = defaultdict(OperatorTime)
     inside = {id(event) for event in _inside(windows, operators)}
@@ -101,7 +101,7 @@ def _is_communication(event: Mapping[str, Any]) -> bool:
     return "nccl" in name.lower() if is_kernel else name.startswith(_COMMUNICATION)
 
 
-class _Intervals:
+class Intervals:
     """A union of intervals of time, in microseconds."""
 
     def __init__(self, intervals: np.ndarray) -> None:
@@ -118,12 +118,12 @@ class _Intervals:
         self._intervals = intervals
 
     @classmethod
-    def of(cls, events: Iterable[Mapping[str, Any]]) -> "_Intervals":
+    def of(cls, events: Iterable[Mapping[str, Any]]) -> "Intervals":
         spans = [(event["ts"], event["ts"] + event["dur"]) for event in events]
         return cls(np.array(spans, np.float64).reshape(-1, 2))
 
-    def __or__(self, other: "_Intervals") -> "_Intervals":
-        return _Intervals(np.concatenate([self._intervals, other._intervals]))
+    def __or__(self, other: "Intervals") -> "Intervals":
+        return Intervals(np.concatenate([self._intervals, other._intervals]))
 
     def within(self, begin: float, end: float) -> float:
         """Returns the length of the part of the union that lies between two times."""
@@ -136,9 +136,9 @@ class _Intervals:
 def _split(
     windows: Sequence[Mapping[str, Any]],
     *,
-    compute: _Intervals,
-    collectives: _Intervals,
-    data: _Intervals,
+    compute: Intervals,
+    collectives: Intervals,
+    data: Intervals,
     first: str,
 ) -> list[StepTimes]:
     """Splits the steps; what several parts cover counts for the first one of them.
@@ -172,7 +172,7 @@ class _OwnTime:
 
 
 def _own_times(
-    operators: Sequence[Mapping[str, Any]], communication: _Intervals
+    operators: Sequence[Mapping[str, Any]], communication: Intervals
 ) -> list[tuple[Mapping[str, Any], _OwnTime]]:
     """Returns each operator with its time without the operators that it calls, and without collectives.
 

@@ -74,7 +74,7 @@ def to_device(batch: Batch, device: torch.device, *, text_groups: int) -> Device
     copies: list[torch.Tensor] = []
 
     def queue(array: np.ndarray) -> torch.Tensor:
-        copies.append(torch.tensor(array).pin_memory().to(device, non_blocking=True))
+        copies.append(_pinned(array).to(device, non_blocking=True))
         return copies[-1]
 
     with torch.cuda.stream(stream):
@@ -83,6 +83,14 @@ def to_device(batch: Batch, device: torch.device, *, text_groups: int) -> Device
     for tensor in copies:
         tensor.record_stream(compute_stream)  # its memory must not be reused before this work has finished
     return copied
+
+
+def _pinned(array: np.ndarray) -> torch.Tensor:
+    """Copies an array, which may be read-only, to pinned memory: once, not first to a tensor in other memory."""
+    dtype = torch.from_numpy(np.empty(0, array.dtype)).dtype
+    pinned = torch.empty(array.shape, dtype=dtype, pin_memory=True)
+    pinned.numpy()[...] = array
+    return pinned
 
 
 def _copy_batch(batch: Batch, text_groups: int, copy: Callable[[np.ndarray], torch.Tensor]) -> DeviceBatch:

@@ -5,7 +5,8 @@ import re
 import pytest
 import torch
 
-from mulan.benchmarks.memory import activation_bytes, saved_bytes
+from mulan.benchmarks.memory import activation_bytes, calculated_bytes, saved_bytes
+from mulan.benchmarks.synthetic import model_to_measure
 from mulan.recipes import mulan as recipes
 from mulan.recipes.registry import named_recipes
 
@@ -35,3 +36,15 @@ def test_docstrings_of_recipes_state_the_counted_memory(name: str) -> None:
     stated = re.findall(r"(\d\.\d\d)\s+GB", getattr(recipes, name).__doc__ or "")
     counted = activation_bytes(named_recipes()[name])
     assert [f"{counted['audio'] / 1e9:.2f}", f"{counted['text'] / 1e9:.2f}"] == stated
+
+
+def test_the_calculated_memory_is_the_sum_of_its_parts() -> None:
+    """As the docstrings state it: more micro-batches need memory for waveforms and embeddings alone."""
+    recipe = named_recipes()["m_resnet50_miniature"]
+    one, more = (calculated_bytes(recipe.replace({"batch.micro_batches": count})) for count in (1, 2))
+    pairs = recipe.batch.pairs_per_micro_batch
+    assert more - one == pairs * (16_000 * 2 + 4 * 4 * 32)
+    activations, model = activation_bytes(recipe), model_to_measure(recipe)
+    of_micro_batch = pairs * (activations["audio"] + activations["text"])
+    trained = 24 * sum(parameter.numel() for parameter in model.parameters())
+    assert one == pytest.approx(trained + of_micro_batch + more - one)

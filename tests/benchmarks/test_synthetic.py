@@ -9,6 +9,7 @@ import torch
 from mulan.benchmarks.synthetic import SYNTHETIC_TAGS, model_to_measure, synthetic_batch
 from mulan.config.recipe import Recipe
 from mulan.data.batch import NOT_PREDICTED, Batch
+from mulan.model.joint import JointModel
 from mulan.recipes.registry import load_recipe
 
 MINIATURES = ["demo", "m_resnet50_audioset", "mulap", "semisupcon", "mulan_semi"]
@@ -78,3 +79,12 @@ def test_a_model_is_initialised_by_the_seed_of_the_recipe() -> None:
     other = model_to_measure(miniature("demo", "train.seed=9")).state_dict()
     assert all(torch.equal(tensor, same[name]) for name, tensor in one.items())
     assert any(not torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_bert_has_random_weights_in_the_given_width() -> None:
+    recipe = miniature("demo", "text_tower.pretrained=hub:google-bert/bert-base-uncased", "text_tower.frozen_layers=0")
+    model = model_to_measure(recipe, bert_width=12)
+    assert isinstance(model, JointModel)
+    assert model.text_tower.output_dim == 12
+    (layer,) = model.text_tower.encoder.encoder.layer
+    assert layer.intermediate.dense.weight.shape == (48, 12)

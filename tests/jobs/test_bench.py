@@ -40,12 +40,14 @@ assert not imported, imported
     [
         ["step", "--recipe", "m_resnet50_audioset_miniature", "--rounds", "1", "--steps", "1"],
         ["loss", "--pairs", "32", "--memory-pairs", "64", "--rounds", "1"],
+        ["gpu", "--device", "cpu", "--minutes", "5", "--rounds", "1", "--folder", "{folder}"],
     ],
     ids=lambda arguments: str(arguments[0]),
 )
-def test_loss_and_step_run_without_ray_deepspeed_and_decoders(arguments: list[str]) -> None:
+def test_some_kinds_run_without_ray_deepspeed_and_decoders(arguments: list[str], tmp_path: Path) -> None:
     blocked = ["ray", "deepspeed", "av", "soundfile", "soxr", "s3fs"]
-    code = BLOCKED.format(blocked=blocked, arguments=arguments)
+    words = [word.format(folder=tmp_path) for word in arguments]
+    code = BLOCKED.format(blocked=blocked, arguments=words)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert "goal" in done.stdout

@@ -1,0 +1,97 @@
+"""Tests the measurements that run on a GPU, with narrow models on a CPU; times are not tested."""
+
+import json
+import warnings
+from dataclasses import replace
+
+import pytest
+import torch
+
+from mulan.benchmarks import loss
+from mulan.benchmarks.gpu import recipe_to_measure
+from mulan.benchmarks.gpu_process import READING, GpuReading, GpuRequest, _Trainer, print_reading, take
+from mulan.telemetry.flops import count_flops
+
+
+def request(subject: str, *settings: str, device: str = "cpu", **fields: object) -> GpuRequest:
+    recipe = recipe_to_measure("m_ast", settings, device="cpu")
+    one = GpuRequest(subject, "m_ast", device, rounds=2, recipe_toml=recipe.to_toml(), bert_width=12)
+    return replace(one, **fields)  # type: ignore[arg-type]
+
+
+def taken(asked: GpuRequest) -> list[GpuReading]:
+    readings: list[GpuReading] = []
+    take(asked, readings.append)
+    return readings
+
+
+def trainer(device: str = "cpu", *settings: str) -> _Trainer:
+    return _Trainer(request("step", device=device), recipe_to_measure("m_ast", settings, device="cpu"), micro_batches=2)
+
+
+def test_a_form_of_the_loss_that_is_not_installed_is_noted_and_the_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(loss.FORMS, "open_clip", lambda: __import__("no_such_library"))
+    readings = taken(request("loss", label="loss", sizes=(64,)))
+    assert [(one.name, len(one.values)) for one in readings] == [
+        ("loss of 64 pairs, tiled: seconds", 2),
+        ("loss of 64 pairs, tiled: memory", 1),
+        ("loss of 64 pairs, untiled: seconds", 2),
+        ("loss of 64 pairs, untiled: memory", 1),
+        ("loss of 64 pairs, open_clip: seconds", 0),
+        ("loss of 64 pairs, open_clip: memory", 0),
+        ("loss of 64 pairs: gradients, tiled to untiled", 1),
+    ]
+    assert readings[4].remark == "not measured: No module named 'no_such_library'"
+    assert readings[-1].values[0] < 1e-6
+
+
+def test_model_flops_are_those_of_the_micro_batches_of_the_step() -> None:
+    one = trainer()
+    flops = count_flops(one.model, one.recipe)
+    assert one.flops == sum(flops(batch) for batch in one.batches) > 0
+    assert one.step(one.batches) > 0
+
+
+def test_waits_of_the_host_are_counted_while_gradients_are_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU: warnings are planted as CUDA gives them, one for each of the four forward passes."""
+    modes: list[str] = []
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    one = trainer()
+    assert one.waits(one.batches) == []
+
+    def warn(*_: object) -> None:
+        text = "called a synchronizing CUDA operation (Triggered internally at CUDAFunctions.cpp:15.)"
+        warnings.warn(text, stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+
+    one.model.register_forward_hook(warn)
+    found = one.waits(one.batches)
+    assert len(found) == 4
+    assert all(place.startswith("test_gpu_process.py:") for place in found)
+    assert modes == ["warn", "default"] * 2
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu_does_not_wait_until_all_gradients_are_queued() -> None:
+    one = trainer("cuda")
+    one.step(one.batches)
+    assert one.waits(one.batches) == []
+    one.model.register_forward_hook(lambda *_: torch.ones(1, device="cuda").item())
+    assert len(one.waits(one.batches)) == 4
+
+
+@pytest.mark.gpu
+def test_a_step_is_measured_on_a_gpu(tmp_path: object) -> None:
+    names = {one.name.removeprefix("m_ast: ") for one in taken(request("step", device="cuda", folder=str(tmp_path)))}
+    assert {"step", "peak memory", "attention, of the time of kernels", "copies from the host beside kernels"} <= names
+
+
+def test_a_printed_reading_can_be_read_again(capsys: pytest.CaptureFixture[str]) -> None:
+    reading = GpuReading("m_ast: step", (1.5, 2.0), "s", "of 5,120 pairs")
+    print_reading(reading)
+    out = capsys.readouterr().out
+    assert out.startswith(READING) and out.count("\n") == 1
+    values = json.loads(out.removeprefix(READING))
+    assert GpuReading(**{**values, "values": tuple(values["values"])}) == reading
