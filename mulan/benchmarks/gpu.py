@@ -114,21 +114,23 @@ def _measurements(device: str, rounds: int, folder: str) -> list[_Measurement]:
         )
         return _Measurement(request, share)
 
-    compiled = [  # takes a minute of each process on a CPU, where it is no part of the recipes' speed
+    compiled = [
         step("m_ast", 0.15, COMPILED, variant=", compiled"),
         step("m_resnet50", 0.12, COMPILED, variant=", compiled"),
     ]
+    other_kernels = [step("m_ast", 0.1, FASTEST, variant=", kernels that are not deterministic")]
     return [
         plain("products", "product of square matrices", 0.02, of_products),
         plain("tests", "tests marked gpu, in one process", 0.06),
         step("m_ast", 0.15),
         plain("loss", "loss", 0.08, of_loss),
         step("m_resnet50", 0.12),
-        *(compiled if cuda else []),
-        step("m_ast", 0.06, subject="groups"),
+        *(compiled if cuda else []),  # on a CPU it takes minutes
+        step("m_ast", 0.03, subject="groups"),
+        step("m_resnet50", 0.03, subject="groups"),
         step("m_ast", 0.02, subject="memory"),
         step("m_resnet50", 0.02, subject="memory"),
-        step("m_ast", 0.1, FASTEST, variant=", kernels that are not deterministic"),
+        *(other_kernels if cuda else []),  # a CPU uses the same ones
         plain("tests", "tests marked gpu, that start processes", 0.1),
     ]
 

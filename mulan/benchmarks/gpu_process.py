@@ -27,6 +27,7 @@ from mulan.data.batch import Batch
 from mulan.distributed.batch_norm import RunningStatistics
 from mulan.instrumentation.profiler import StepProfiler
 from mulan.instrumentation.settings import StepRange
+from mulan.model.audio_encoder import TrainedModel
 from mulan.model.deterministic import deterministic_kernels
 from mulan.storage import filesystem
 from mulan.tasks.task import task_of
@@ -40,8 +41,7 @@ FEW = 8
 """Number of micro-batches of the short steps that warm up or compare two settings."""
 WARM_UPS = 2
 TRACED = 4
-"""Number of micro-batches of each of the traced steps: one has tens of thousands of events."""
-TRACED_STEPS = 2
+"""Number of micro-batches of the traced step: each has tens of thousands of events."""
 _PRODUCTS_AT_ONCE = 20
 _SYNCHRONIZES = "synchronizing CUDA operation"
 """Part of the warning of ``torch.cuda.set_sync_debug_mode``."""
@@ -130,16 +130,13 @@ def _emit_loss(request: LossRequest, name: str, unit: str, emit: Emit) -> None:
 class _Trainer:
     """A model on its engine, and the synthetic micro-batches of a step."""
 
-    def __init__(self, request: GpuRequest, recipe: Recipe, *, micro_batches: int) -> None:
-        torch.manual_seed(recipe.train.seed)
-        self.recipe, self.device = recipe, torch.device(request.device)
-        model = model_to_measure(recipe, bert_width=request.bert_width)
-        flops = count_flops(model, recipe)  # before the model is compiled
+    def __init__(self, model: TrainedModel, recipe: Recipe, *, device: str, micro_batches: int) -> None:
+        """Compiles the model if the recipe says so, and moves it to the device."""
+        self.model, self.recipe, self.device = model, recipe, torch.device(device)
         if recipe.train.compile:
             model.compile_towers()
         self.batches = [synthetic_batch(recipe, step=0, micro_batch=n, tokens=0) for n in range(micro_batches)]
-        self.flops = sum(map(flops, self.batches))
-        self._task, self.model = task_of(recipe), model
+        self._task = task_of(recipe)
         self.engine = TorchEngine.from_recipe(model, recipe, device=self.device)
         self._statistics = RunningStatistics(self.engine.module)
 
@@ -172,8 +169,10 @@ def _step(request: GpuRequest, emit: Emit) -> None:
     """Measures whole steps, then the memory, the trace and the host's waits of short ones."""
     begun, label = time.perf_counter(), request.label
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
-    trainer = _Trainer(request, recipe, micro_batches=recipe.batch.micro_batches)
-    few = trainer.batches[:FEW]
+    model = model_to_measure(recipe, bert_width=request.bert_width)
+    count = count_flops(model, recipe)  # before the model is compiled
+    trainer = _Trainer(model, recipe, device=request.device, micro_batches=recipe.batch.micro_batches)
+    few, flops = trainer.batches[:FEW], sum(map(count, trainer.batches))
     for _ in range(WARM_UPS):
         trainer.step(few)
     if recipe.train.compile:  # texts of further lengths are compiled for once more
@@ -184,7 +183,7 @@ def _step(request: GpuRequest, emit: Emit) -> None:
         taken.append(trainer.step(trainer.batches))
         emit(GpuReading(f"{label}: step", tuple(taken), "s", f"of {recipe.batch.pairs:,} pairs"))
         emit(GpuReading(f"{label}: pairs/s", tuple(recipe.batch.pairs / seconds for seconds in taken)))
-        emit(GpuReading(f"{label}: model FLOPs", tuple(trainer.flops / 1e12 / one for one in taken), "TFLOP/s"))
+        emit(GpuReading(f"{label}: model FLOPs", tuple(flops / 1e12 / one for one in taken), "TFLOP/s"))
     if trainer.device.type == "cuda":
         emit(GpuReading(f"{label}: peak memory", (torch.cuda.max_memory_allocated() / 1e9,), "GB"))
         found = trainer.waits(few)
@@ -194,20 +193,17 @@ def _step(request: GpuRequest, emit: Emit) -> None:
 
 
 def _traced(trainer: _Trainer, batches: list[Batch], request: GpuRequest) -> TraceFigures:
-    """Returns the figures of a few short steps, and keeps their trace."""
+    """Returns the figures of a short step, and keeps its trace."""
     folder = filesystem.join(request.folder, request.label.replace(", ", "_").replace(" ", "_"))
-    failures: list[str] = []
-    profiler = StepProfiler(
-        StepRange(1, TRACED_STEPS), folder, trainer.device, report=lambda line, _: failures.append(line)
-    )
-    for number in range(1, TRACED_STEPS + 1):
-        profiler.begin_step(number)
-        trainer.step(batches)
-        profiler.end_step(number)
+    lines: list[str] = []
+    profiler = StepProfiler(StepRange(1, 1), folder, trainer.device, report=lambda line, _: lines.append(line))
+    profiler.begin_step(1)
+    trainer.step(batches)
+    profiler.end_step(1)
     profiler.close()
     file = filesystem.join(folder, "rank_0.json.gz")
     if not filesystem.exists(file):
-        raise BenchmarkFailed(f"there is no trace: {failures[-1] if failures else 'no reason was given'}")
+        raise BenchmarkFailed(f"there is no trace: {'; '.join(lines)}")
     return read_figures(file)
 
 
@@ -240,7 +236,8 @@ def _emit_trace(trace: TraceFigures, label: str, emit: Emit) -> None:
 def _groups(request: GpuRequest, emit: Emit) -> None:
     """Compares short steps with the recipe's groups of texts of similar length, and with one group, in turn."""
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
-    trainer = _Trainer(request, recipe, micro_batches=min(FEW, recipe.batch.micro_batches))
+    model, few = model_to_measure(recipe, bert_width=request.bert_width), min(FEW, recipe.batch.micro_batches)
+    trainer = _Trainer(model, recipe, device=request.device, micro_batches=few)
     engines = {recipe.text_tower.length_groups: trainer.engine}
     one_group = recipe.replace({"text_tower.length_groups": 1})
     engines[1] = TorchEngine.from_recipe(trainer.model, one_group, device=trainer.device)
@@ -260,7 +257,11 @@ def _groups(request: GpuRequest, emit: Emit) -> None:
 def _memory(request: GpuRequest, emit: Emit) -> None:
     """Calculates the memory that the docstring of a recipe states, without a GPU."""
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
-    emit(GpuReading(f"{request.label}: calculated memory", (calculated_bytes(recipe) / 1e9,), "GB"))
+    emit(
+        GpuReading(
+            f"{request.label}: calculated memory", (calculated_bytes(recipe) / 1e9,), "GB", "as in its docstring"
+        )
+    )
 
 
 def _seconds_of(run: Callable[[], object], device: torch.device) -> float:

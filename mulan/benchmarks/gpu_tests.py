@@ -47,7 +47,20 @@ def run_tests(files: Sequence[Path], expression: str, *, timeout_s: float) -> Gp
         return GpuTestOutcomes({}, "pytest is not installed")
     if not files:
         return GpuTestOutcomes({}, "no tests are installed")
-    command = [sys.executable, "-m", "pytest", "--gpu", "-q", "-p", "no:cacheprovider", "-m", expression]
+    # pytest cuts the reasons of failures to the width of the terminal
+    command = [
+        "env",
+        f"COLUMNS={_REASON_CHARACTERS}",
+        sys.executable,
+        "-m",
+        "pytest",
+        "--gpu",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        expression,
+    ]
     lines: list[str] = []
     reason = ""
     try:

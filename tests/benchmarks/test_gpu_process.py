@@ -3,6 +3,7 @@
 import json
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,11 +11,12 @@ import torch
 from mulan.benchmarks import loss
 from mulan.benchmarks.gpu import recipe_to_measure
 from mulan.benchmarks.gpu_process import READING, GpuReading, GpuRequest, _Trainer, print_reading, take
+from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.telemetry.flops import count_flops
 
 
-def request(subject: str, *settings: str, device: str = "cpu", **fields: object) -> GpuRequest:
-    recipe = recipe_to_measure("m_ast", settings, device="cpu")
+def request(subject: str, *, device: str = "cpu", **fields: object) -> GpuRequest:
+    recipe = recipe_to_measure("m_ast", device="cpu")
     one = GpuRequest(subject, "m_ast", device, rounds=2, recipe_toml=recipe.to_toml(), bert_width=12)
     return replace(one, **fields)  # type: ignore[arg-type]
 
@@ -25,8 +27,9 @@ def taken(asked: GpuRequest) -> list[GpuReading]:
     return readings
 
 
-def trainer(device: str = "cpu", *settings: str) -> _Trainer:
-    return _Trainer(request("step", device=device), recipe_to_measure("m_ast", settings, device="cpu"), micro_batches=2)
+def trainer(device: str = "cpu") -> _Trainer:
+    recipe = recipe_to_measure("m_ast", device="cpu")
+    return _Trainer(model_to_measure(recipe, bert_width=12), recipe, device=device, micro_batches=2)
 
 
 def test_a_form_of_the_loss_that_is_not_installed_is_noted_and_the_others_are_measured(
@@ -47,11 +50,21 @@ def test_a_form_of_the_loss_that_is_not_installed_is_noted_and_the_others_are_me
     assert readings[-1].values[0] < 1e-6
 
 
-def test_model_flops_are_those_of_the_micro_batches_of_the_step() -> None:
-    one = trainer()
-    flops = count_flops(one.model, one.recipe)
-    assert one.flops == sum(flops(batch) for batch in one.batches) > 0
-    assert one.step(one.batches) > 0
+def test_figures_are_emitted_after_each_step_and_agree(tmp_path: Path) -> None:
+    readings = taken(request("step", folder=str(tmp_path)))
+    counts = [len(one.values) for one in readings if one.name == "m_ast: step"]
+    assert counts == [1, 2]
+    last = {one.name.removeprefix("m_ast: "): one.values for one in readings}
+    recipe = recipe_to_measure("m_ast", device="cpu")
+    flops = count_flops(model_to_measure(recipe, bert_width=12), recipe)
+    total = sum(flops(synthetic_batch(recipe, step=0, micro_batch=number, tokens=0)) for number in range(2))
+    assert last["model FLOPs"] == pytest.approx([total / 1e12 / seconds for seconds in last["step"]])
+    assert last["pairs/s"] == pytest.approx([16 / seconds for seconds in last["step"]])
+
+
+def test_no_further_step_is_measured_when_the_time_is_up(tmp_path: Path) -> None:
+    readings = taken(request("step", folder=str(tmp_path), seconds=0.0))
+    assert [len(one.values) for one in readings if one.name == "m_ast: step"] == [1]
 
 
 def test_waits_of_the_host_are_counted_while_gradients_are_queued(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +96,7 @@ def test_a_step_on_a_gpu_does_not_wait_until_all_gradients_are_queued() -> None:
 
 
 @pytest.mark.gpu
-def test_a_step_is_measured_on_a_gpu(tmp_path: object) -> None:
+def test_a_step_is_measured_on_a_gpu(tmp_path: Path) -> None:
     names = {one.name.removeprefix("m_ast: ") for one in taken(request("step", device="cuda", folder=str(tmp_path)))}
     assert {"step", "peak memory", "attention, of the time of kernels", "copies from the host beside kernels"} <= names
 

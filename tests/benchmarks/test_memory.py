@@ -41,7 +41,8 @@ def test_docstrings_of_recipes_state_the_counted_memory(name: str) -> None:
 def test_the_calculated_memory_is_the_sum_of_its_parts() -> None:
     """As the docstrings state it: more micro-batches need memory for waveforms and embeddings alone."""
     recipe = named_recipes()["m_resnet50_miniature"]
-    one, more = (calculated_bytes(recipe.replace({"batch.micro_batches": count})) for count in (1, 2))
+    changes = ({"batch.micro_batches": count, "scale.workers": 1} for count in (1, 2))
+    one, more = (calculated_bytes(recipe.replace(change)) for change in changes)
     pairs = recipe.batch.pairs_per_micro_batch
     assert more - one == pairs * (16_000 * 2 + 4 * 4 * 32)
     activations, model = activation_bytes(recipe), model_to_measure(recipe)

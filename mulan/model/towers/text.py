@@ -92,7 +92,9 @@ class TextTower(nn.Module):
 
     def tokens(self, token_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Returns the encoder's outputs at all positions, [m, L, output_dim]; ``forward`` pools them."""
-        # transformers synchronises to check whether a mask [m, L] masks any token; a 4D mask is used unchanged
+        # transformers synchronises to check whether a mask [m, L] masks any token; a 4D mask is used unchanged. It is
+        # broadcast over heads and queries. GPUs cannot use flash attention with it, but the memory-efficient kernel;
+        # of a layer's operations on texts of up to 512 tokens, attention needs a tenth at most
         mask = attention_mask[:, None, None, :].bool() if self._accepts_4d_mask else attention_mask
         output: Tensor = self.encoder(input_ids=token_ids, attention_mask=mask).last_hidden_state
         return output
