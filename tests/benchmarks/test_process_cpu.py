@@ -14,6 +14,7 @@ BUSY = (
 )
 
 
+@pytest.mark.processes
 def test_time_is_counted_by_the_kind_of_process() -> None:
     """Processes, since their times are what is read; one has the title that Ray gives to its readers."""
     before = cpu_seconds()

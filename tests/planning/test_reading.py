@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mulan.config.sections import BatchConfig, TrainConfig
-from mulan.data.corpus.index import index_table, write_index
+from mulan.data.corpus.index_rows import index_tables, write_index
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Phase, Schedule
 from mulan.planning import reading as reading_module
@@ -81,7 +81,7 @@ def planted_index(folder: Path, *, lengths: list[int], further: list[list[int]] 
         }
         for number, length in enumerate(lengths)
     ]
-    write_index(index_table(rows), str(folder))
+    write_index(list(index_tables(rows)), str(folder))
     only = [f"data.source_ratio.{source}=0" for source in ("short_form", "long_form", "audioset")]
     return MicroBatchReader.from_recipe(miniature_recipe(str(folder), *only, "train.validation_micro_batches=0"))
 
