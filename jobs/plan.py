@@ -27,7 +27,8 @@ from mulan.storage import filesystem
 PEAK = "NVIDIA H100 80GB HBM3"
 PEAK_SHARE = 0.4
 """Share of a GPU's peak at which model FLOPs are computed, unless another is given: that of well-tuned training of
-large transformers (Chowdhery et al. 2022, PaLM, table 3, gives 21 to 46 %). It is an assumption about this model."""
+large transformers (Chowdhery et al. 2022, PaLM, table 3, gives 21 to 46 %). It is an assumption about this model, in
+which the forward pass that gradient caching repeats is not counted."""
 GPUS_PER_NODE = 8
 
 

@@ -41,11 +41,13 @@ class Comparison:
     predicted: float
     measured: float
     remark: str = ""
+    is_bound: bool = False
+    """Whether one is only a bound of the other, so that their ratio says nothing."""
 
     @property
     def ratio(self) -> float | None:
-        """The prediction relative to the measurement; None if nothing was measured."""
-        return self.predicted / self.measured if self.measured else None
+        """The prediction relative to the measurement; None if nothing was measured, or only a bound is known."""
+        return self.predicted / self.measured if self.measured and not self.is_bound else None
 
 
 def compare_run(run: Run, recipe: Recipe, reader: MicroBatchReader, *, first_steps: int | None) -> list[Comparison]:
@@ -165,7 +167,7 @@ def _checkpoints(run: Run, recipe: Recipe, measured: MeasuredSteps) -> list[Comp
     kept = checkpoints_kept(recipe.train)
     return [
         Comparison("bytes of a checkpoint", "", size.checkpoint_bytes, newest),
-        Comparison("checkpoints kept", "", kept, len(there), "at most, since the best may be among the latest"),
+        Comparison("checkpoints kept", "", kept, len(there), "predicted: at most, the best may be a latest one", True),
     ]
 
 
@@ -174,5 +176,5 @@ def _readers(lines: Sequence[dict[str, Any]], reader: MicroBatchReader, recipe: 
     cost = measure_reading(reader, steps=recipe.train.steps, micro_batches=recipe.batch.micro_batches)
     active_s = sum(now["data_cpus"] * (now["time"] - before["time"]) for before, now in pairwise(lines))
     pairs = run_reading(reader, recipe.train).pairs
-    remark = "measured: how long readers were active, which is more than their CPU time where CPUs are shared"
-    return Comparison("CPU time for reading and decoding", "s", pairs * cost.cpu_s, active_s, remark)
+    remark = "measured: the time for which readers were active, at most; a run does not record their CPU time"
+    return Comparison("CPU time for reading and decoding", "s", pairs * cost.cpu_s, active_s, remark, is_bound=True)

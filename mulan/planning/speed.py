@@ -112,9 +112,8 @@ def calculated_speed(
         )
     counted = count_flops(model, recipe)
     flops = sum(counted(batch) for batch in batches) / len(batches) / recipe.batch.pairs_per_micro_batch
-    basis = (
-        f"{flops / 1e9:.4g} GFLOP per pair at {peak_share:.0%} of the peak of {peak_name}, {peak / 1e12:.4g} TFLOP/s"
-    )
+    of_peak = f"{peak_share:.0%} of the peak of {peak_name}, {peak / 1e12:.4g} TFLOP/s"
+    basis = f"calculated: {flops / 1e9:.4g} GFLOP per pair, at {of_peak}"
     return Speed(peak_share * peak / flops, basis, flops_per_pair=flops)
 
 

@@ -11,6 +11,9 @@ from mulan.planning.needs import RunNeeds
 from mulan.planning.reading import Amount, StreamReading
 from mulan.preparation.description_page import readable_size
 
+_MIN_SHOWN = 0.005
+"""Minimum cost that has a line of its own: less would be shown as 0.00."""
+
 Line = tuple[str, str, str]
 """What is needed, how much of it, and how that is known."""
 
@@ -138,7 +141,7 @@ def _cost(needs: RunNeeds) -> Iterator[Line]:
         if name == "total":
             basis = f"prices of {prices.date}: {prices.source}"
             yield "cost in total", f"{amount:,.2f} {currency}", basis
-        elif amount:
+        elif amount >= _MIN_SHOWN:
             yield f"cost of {name}", f"{amount:,.2f} {currency}", ""
 
 

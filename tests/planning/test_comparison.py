@@ -36,7 +36,9 @@ def test_a_run_of_constant_speed_is_predicted_exactly(tmp_path: Path, tiny_corpu
     assert rest.predicted == pytest.approx(rest.measured)
     read = found["steps that read the planned recordings, of those checked"]
     assert (read.predicted, read.measured) == (20, 20)
+    assert found["bytes of a checkpoint"].ratio is None  # the planted run has none
     readers = found["CPU time for reading and decoding"]
+    assert readers.ratio is None
     assert readers.measured == pytest.approx(2 * (19 * 2.25 + 5 * 5 + 6 * 0.75))
 
 

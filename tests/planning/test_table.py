@@ -42,7 +42,7 @@ NEEDS = RunNeeds(
     node=NodeNeeds(1_000_000, 51_200_000, 1_229_800_000, 102_400_000, 3_000_000_000),
     worker_hours=13.9,
     prices=read_prices(None),
-    cost={"GPUs": 55.6, "CPUs of workers": 0.0, "total": 57.25},
+    cost={"GPUs": 55.6, "CPUs of workers": 0.0, "requests": 0.004, "total": 57.25},
 )
 
 
@@ -86,7 +86,7 @@ def test_lines_of_the_table(cells: tuple[str, ...]) -> None:
 
 def test_what_costs_nothing_and_what_suffices_has_no_line() -> None:
     text = printed(replace(NEEDS, has_data_cpus=64))
-    assert "CPUs of workers" not in text
+    assert "cost of CPUs of workers" not in text and "cost of requests" not in text
     assert "too few" not in text
 
 
