@@ -76,6 +76,7 @@ GROUPS = {
             "mulan/launch/",
             "mulan/monitoring/",
             "mulan/pages/",
+            "mulan/planning/",
             "mulan/preparation/",
             "mulan/runs/",
             "mulan/search/",
