@@ -1,13 +1,11 @@
 """The time that one CPU needs to read, decode and tokenize a pair, measured on some of a run's own micro-batches."""
 
-import os
-import platform
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
+from mulan.benchmarks.results import machine
 from mulan.data.batch import Batch
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Item, Phase
@@ -64,12 +62,4 @@ def measure_reading(reader: MicroBatchReader, *, steps: int, micro_batches: int)
         batches.append(read())
     wall_s, cpu_s = time.perf_counter() - begun_s, time.process_time() - begun_cpu_s
     pairs = sum(len(batch.recording_id) for batch in batches)
-    return ReadingCost(pairs, wall_s / pairs, cpu_s / pairs, _processor(), tuple(batches))
-
-
-def _processor() -> str:
-    """Returns the name of the processor, and how many of its cores this process may use."""
-    about, name = Path("/proc/cpuinfo"), platform.processor() or platform.machine()
-    lines = about.read_text().splitlines() if about.exists() else []
-    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {len(os.sched_getaffinity(0))} cores"
+    return ReadingCost(pairs, wall_s / pairs, cpu_s / pairs, machine()["processor"], tuple(batches))
