@@ -46,12 +46,12 @@ def open_and_plan(corpus_uri: str, rows: int) -> dict[str, float]:
     """Opens an index, and finds the byte ranges of the first micro-batch."""
     with _peak_private_mib() as peak:
         begun = time.perf_counter()
-        corpus, plan = _planned(corpus_uri)
-        _first_batch(corpus, plan)
+        corpus, plans = _planned(corpus_uri)
+        _first_batch(corpus, plans)
         seconds = time.perf_counter() - begun
     assert corpus.recordings == rows
     buffers: list[pickle.PickleBuffer] = []
-    pickle.dumps((corpus, plan), 5, buffer_callback=buffers.append)
+    pickle.dumps((corpus, plans), 5, buffer_callback=buffers.append)
     return {
         "first_batch_s": seconds,
         "private_mib": peak(),
@@ -120,17 +120,20 @@ def order(corpus_uri: str, rows: int) -> dict[str, float]:
     }
 
 
-def _planned(corpus_uri: str) -> tuple[Corpus, Plan]:
+def _planned(corpus_uri: str) -> tuple[Corpus, dict[str, Plan]]:
+    """Returns what every reader of a run has: the corpus, and the plans of training and validation."""
     recipe = load_recipe(_RECIPE, data_uri=corpus_uri)
-    corpus = Corpus.open(corpus_uri)
-    mixture = build_mixture(
-        corpus, "train", recipe.loss.weights, recipe.data.source_ratio, recipe.semisupcon, seed=recipe.train.seed
-    )
-    return corpus, Plan(mixture, batch=recipe.batch, seed=recipe.train.seed, split="train")
+    corpus, seed = Corpus.open(corpus_uri), recipe.train.seed
+    plans = {}
+    for split in ("train", "validation"):
+        ratio, weights = recipe.data.source_ratio, recipe.loss.weights
+        mixture = build_mixture(corpus, split, weights, ratio, recipe.semisupcon, seed=seed)
+        plans[split] = Plan(mixture, batch=recipe.batch, seed=seed, split=split)
+    return corpus, plans
 
 
-def _first_batch(corpus: Corpus, plan: Plan) -> list[Location]:
-    return corpus.locations([example.row for example in plan.micro_batch(0, 0)])
+def _first_batch(corpus: Corpus, plans: dict[str, Plan]) -> list[Location]:
+    return corpus.locations([example.row for example in plans["train"].micro_batch(0, 0)])
 
 
 @contextmanager

@@ -14,8 +14,6 @@ from mulan.data.corpus.index_opening import open_index
 from mulan.data.errors import CorpusError
 from mulan.storage import filesystem
 
-_Mask = Callable[[slice], np.ndarray]
-"""Returns for each row of a block whether something holds, bool [n]."""
 _BLOCK = 2**20
 """Number of rows of which something is computed at a time."""
 _MAX_ROWS = 2**32
@@ -99,43 +97,25 @@ class Corpus:
 
     def rows(self, split: str) -> np.ndarray:
         """Returns the rows of a split in the order of the index, uint32 [n]."""
-        return self._rows_where(self._in_split(split))
+        column = self.column("split")
+        codes, names = column.indices.to_numpy(), column.dictionary.to_pylist()
+        code = names.index(split) if split in names else -1
+        return _rows_where(lambda block: codes[block] == code, self.recordings)
 
     def rows_by_source(self, split: str) -> dict[Source, np.ndarray]:
         """Returns, for each text source, the rows of the split's recordings with texts of that source, uint32 [n].
 
         The recordings of the source ``tags`` are those with tags.
         """
-        in_split = self._in_split(split)
-        masks: dict[Source, _Mask] = {source: self._has_texts_of(source) for source in STORED_SOURCES}
-        masks["tags"] = self._has_tags()
-        return {source: self._rows_where(in_split, has) for source, has in masks.items()}
+        rows, ends = self.rows(split), self.column("tags").offsets.to_numpy()
+        found: dict[Source, np.ndarray] = {source: self._with_texts_of(source, rows) for source in STORED_SOURCES}
+        return {**found, "tags": _those(rows, lambda some: ends[some] < ends[some + np.uint32(1)])}
 
-    def _has_texts_of(self, source: Source) -> _Mask:
+    def _with_texts_of(self, source: Source, rows: np.ndarray) -> np.ndarray:
         column = self.column("sources")
-        has_texts = np.array([source in names for names in column.dictionary.to_pylist()])
         codes = column.indices.to_numpy()
-        return lambda block: has_texts[codes[block]]
-
-    def _has_tags(self) -> _Mask:
-        ends = self.column("tags").offsets.to_numpy()
-        starts, ends = ends[:-1], ends[1:]
-        return lambda block: starts[block] < ends[block]
-
-    def _in_split(self, split: str) -> _Mask:
-        column = self.column("split")
-        codes, names = column.indices.to_numpy(), column.dictionary.to_pylist()
-        code = names.index(split) if split in names else -1
-        return lambda block: codes[block] == code
-
-    def _rows_where(self, *masks: _Mask) -> np.ndarray:
-        """Returns the rows of which all masks are true, uint32 [n]."""
-        blocks = (slice(start, start + _BLOCK) for start in range(0, self.recordings, _BLOCK))
-        found = [np.zeros(0, np.uint32)]
-        for block in blocks:
-            rows = np.flatnonzero(np.logical_and.reduce([mask(block) for mask in masks]))
-            found.append((rows + block.start).astype(np.uint32))
-        return np.concatenate(found)
+        has_texts = np.array([source in names for names in column.dictionary.to_pylist()])
+        return _those(rows, lambda some: has_texts[codes[some]]) if has_texts.any() else rows[:0]
 
     def with_at_most(self, count: int, split: str) -> "Corpus":
         """Returns the corpus with at most this number of recordings of a split.
@@ -154,7 +134,7 @@ class Corpus:
         order = np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")
         left_out = np.zeros(self.recordings, bool)
         left_out[rows[order[count:]]] = True
-        table = self.table.take(pa.array(self._rows_where(lambda block: ~left_out[block])))
+        table = self.table.take(pa.array(_rows_where(lambda block: ~left_out[block], self.recordings)))
         return Corpus(self.uri, table, self.index_sha256, {**self.at_most, split: count})
 
     def has_tag_with(self, prefix: str) -> np.ndarray:
@@ -191,3 +171,16 @@ class Corpus:
     def _taken(self, names: Sequence[str], rows: np.ndarray | Sequence[int]) -> dict[str, pa.Array]:
         taken = pa.array(np.asarray(rows, np.int64))
         return {name: self.column(name).take(taken) for name in names}
+
+
+def _rows_where(mask: Callable[[slice], np.ndarray], count: int) -> np.ndarray:
+    """Returns the rows of ``count`` of which a mask is true, which is computed for a block of them at a time."""
+    blocks = (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
+    found = ((np.flatnonzero(mask(block)) + block.start).astype(np.uint32) for block in blocks)
+    return np.concatenate([np.zeros(0, np.uint32), *found])
+
+
+def _those(rows: np.ndarray, mask: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Returns those of the rows of which a mask is true, which is computed for a block of them at a time."""
+    blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
+    return np.concatenate([np.zeros(0, np.uint32), *(block[mask(block)] for block in blocks)])
