@@ -10,11 +10,11 @@ from mulan.benchmarks.index_process import open_and_plan, order, write
 
 
 def test_an_index_is_written_and_opened(tmp_path: Path) -> None:
-    written = write(str(tmp_path), 20_000)
+    written = write(str(tmp_path), 200_000)
     assert written["write_s"] > 0 and written["write_private_mib"] > 1
-    opened = open_and_plan(str(tmp_path), 20_000)
+    opened = open_and_plan(str(tmp_path), 200_000)
     # ids, numbers and codes of a row take more than 60 bytes, and the rows of four sources less than 16
-    assert 20_000 * 60 < opened["shared_mib"] * 2**20 < 20_000 * 100
+    assert 200_000 * 60 < opened["shared_mib"] * 2**20 < 200_000 * 100
     assert opened["first_batch_s"] > 0 and opened["private_mib"] > 1
 
 

@@ -187,11 +187,11 @@ def _cache(cached: Path, sha256: str, read: Callable[[NewBuffer], pa.RecordBatch
     try:
         batch = read(new_buffer).replace_schema_metadata({_SHA256: sha256})
         complete = folder / "index.arrow"
-        with complete.open("wb") as file:
-            with pa.ipc.new_file(file, batch.schema) as writer:
-                writer.write_batch(batch)
-            file.flush()
-            os.fsync(file.fileno())  # after a loss of power, a renamed file may lack pages
+        # by Arrow's file, because what is written to Python's is copied first
+        with pa.OSFile(str(complete), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+            writer.write_batch(batch)
+        with complete.open("r+b") as written:
+            os.fsync(written.fileno())  # after a loss of power, a renamed file may lack pages
         complete.rename(cached)
     finally:
         for buffer in files:
