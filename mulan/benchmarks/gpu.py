@@ -163,7 +163,7 @@ def _readings(request: GpuRequest, left: float) -> Iterator[GpuReading]:
             yield from taken
     except Exception as error:  # of any kind: the measurements that follow are of other things
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        yield GpuReading(f"{request.label}: {request.subject}, all figures", (), "", f"failed: {reason}")
+        yield GpuReading(f"{request.label}: {request.subject}, not completed", (), "", f"failed: {reason}")
 
 
 def _from_process(request: GpuRequest, limit: float) -> Iterator[GpuReading]:

@@ -9,7 +9,7 @@ normalisation of the embeddings then removes most of their gradient but not its 
 small model would differ by parts in a million between one process and two. In both, the towers take far longer than the
 loss.
 
-By calculation, that also holds on GPUs whose float64 arithmetic is a 64th of their float32, so that tiles are float64 on
+By calculation, that also holds on GPUs whose float64 arithmetic is a 64th of their float32, so tiles are float64 on
 every device. The loss of B pairs needs 12 B^2 d operations for its products and 6 B^2 exponentials: at 6,144 pairs of
 128 values, 6e10 operations, less than 0.1 s at 1 TFLOP/s. The towers of ``m_resnet50`` need 1.6e15 for these pairs,
 about 10 s at 165 TFLOP/s in bfloat16. ``python -m jobs.bench gpu`` measures both, and the rate of float64.

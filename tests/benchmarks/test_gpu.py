@@ -27,7 +27,7 @@ def test_when_the_time_is_up_the_rest_is_named() -> None:
 
 def test_a_failed_measurement_is_a_row_with_its_reason() -> None:
     (failed,) = _readings(BAD_SIZE, 60)
-    assert failed.name == "product: products, all figures"
+    assert failed.name == "product: products, not completed"
     assert failed.values == ()
     assert failed.remark.startswith("failed: ") and "-1" in failed.remark
 

@@ -10,7 +10,8 @@ import torch
 
 from mulan.benchmarks import loss
 from mulan.benchmarks.gpu import recipe_to_measure
-from mulan.benchmarks.gpu_process import READING, GpuReading, GpuRequest, _Trainer, print_reading, take
+from mulan.benchmarks.gpu_process import READING, GpuReading, GpuRequest, _emit_trace, _Trainer, print_reading, take
+from mulan.benchmarks.gpu_trace import TraceFigures
 from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.telemetry.flops import count_flops
 
@@ -99,6 +100,32 @@ def test_a_step_on_a_gpu_does_not_wait_until_all_gradients_are_queued() -> None:
 def test_a_step_is_measured_on_a_gpu(tmp_path: Path) -> None:
     names = {one.name.removeprefix("m_ast: ") for one in taken(request("step", device="cuda", folder=str(tmp_path)))}
     assert {"step", "peak memory", "attention, of the time of kernels", "copies from the host beside kernels"} <= names
+
+
+def test_the_figures_of_a_trace_are_shares_and_numbers_of_a_step() -> None:
+    trace = TraceFigures(
+        steps=2,
+        step_s=4.0,
+        operators={"aten::_scaled_dot_product_flash_attention": 96},
+        kernels_s=3.0,
+        attention_s={"flash_bwd": 0.5, "flash_fwd": 0.1},
+        copies_s=0.02,
+        overlapped_s=0.015,
+        waits={"cudaStreamSynchronize": 6},
+    )
+    readings: list[GpuReading] = []
+    _emit_trace(trace, "m_ast", readings.append)
+    assert [(one.name.removeprefix("m_ast: "), *one.values) for one in readings] == [
+        ("calls of attention in a short step", 48),
+        ("attention, of the time of kernels", pytest.approx(0.2)),
+        ("kernels, of a short step", 0.75),
+        ("copies from the host beside kernels", 0.75),
+        ("host waits in a short step, with those at its end", 3),
+    ]
+    assert readings[1].remark == "flash_bwd (250.0 ms), flash_fwd (50.0 ms)"
+    readings.clear()
+    _emit_trace(replace(trace, kernels_s=0.0), "m_ast", readings.append)
+    assert len(readings) == 1  # of a CPU
 
 
 def test_a_printed_reading_can_be_read_again(capsys: pytest.CaptureFixture[str]) -> None:
