@@ -122,7 +122,8 @@ def _loss(request: GpuRequest, emit: Emit) -> None:
 def _emit_loss(request: LossRequest, name: str, unit: str, emit: Emit) -> None:
     (form,) = request.forms
     try:
-        emit(GpuReading(name, tuple(READINGS[request.reading](request)[form]), unit))
+        values = READINGS[request.reading](request)[form]
+        emit(GpuReading(name, tuple(values[: request.rounds]), unit))  # the memory is followed by the time
     except (ImportError, torch.OutOfMemoryError) as error:
         emit(GpuReading(name, (), unit, f"not measured: {str(error).splitlines()[0]}"))
 
