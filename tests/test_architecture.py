@@ -35,7 +35,7 @@ PACKAGES: dict[str, set[str]] = {
     # the algorithm alone: it knows neither storage nor launcher
     "mulan.training": _of_mulan("config data distributed model tasks"),
     "mulan.telemetry": _of_mulan("config data model"),
-    "mulan.runs": _of_mulan("config data model storage tasks training"),
+    "mulan.runs": _of_mulan("config data distributed model storage tasks training"),
     "mulan.instrumentation": _of_mulan("config distributed storage training"),
     "mulan.submission": _of_mulan("config private_ray storage"),
     "mulan.tracking": _of_mulan("config runs storage"),

@@ -6,7 +6,6 @@
 import json
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,13 +16,14 @@ from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import all_gather_objects, rank_and_world_size
+from mulan.distributed.collectives import all_gather_objects, background_group, rank_and_world_size
 from mulan.model.audio_encoder import TrainedModel
-from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.tasks.task import task_of
 from mulan.training.engines.base import CheckpointedEngine
-from mulan.training.state import Checkpoint, Progress, weights
+from mulan.training.state import Progress, SavedState, load_weights
 from mulan.training.step import train_step
 
 TOKENS = 8
@@ -48,85 +48,83 @@ def read(request: CheckpointRequest) -> list[Reading]:
 
 
 def _save(request: CheckpointRequest, device: torch.device) -> Reading:
-    """Measures ``gather_s``, for which training pauses, ``write_s`` in the background, their memory and ``size_mb``."""
+    """Measures ``pause_s``, for which training pauses, and ``write_s`` in the background, until all parts are written.
+
+    ``save_mb`` is the peak of additional memory in both, ``own_mb`` what the worker writes, and ``size_mb`` what all
+    workers write.
+    """
     keep_freed_memory()
     recipe, (rank, _) = recipe_from_toml(request.recipe_toml, name="benchmark"), rank_and_world_size()
     engine = _engine(recipe, model_to_measure(recipe), device)
     indices = range(rank * engine.micro_batches_per_worker, (rank + 1) * engine.micro_batches_per_worker)
     batches = [synthetic_batch(recipe, step=0, micro_batch=index, tokens=TOKENS) for index in indices]
     statistics = RunningStatistics(engine.module)
-    train_step(engine, batches, statistics, task_of(recipe), recipe.train)  # the first step creates the moments
-    state: dict[str, torch.Tensor] = {}
-    reading = _measured("gather", lambda: state.update(engine.state(kept=rank == 0)))
-    if rank == 0:
-        reading |= _measured("write", lambda: write_checkpoint(request.run_uri, state, Progress(steps_done=1)))
-        reading["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
+    train_step(engine, batches, statistics, task_of(recipe), recipe.train)
+    reading: Reading = {"own_mb": sum(one.values.nbytes for one in engine.own_state()) / 1e6}
+    group = background_group(recipe.scale.collective_timeout_s)
+    with CheckpointWriter(request.run_uri, keep_latest=1, keep_best=0, group=group) as writer:
+
+        def save() -> None:
+            all_gather_objects(None)
+            begun = time.perf_counter()
+            writer.save(engine.own_state(), Progress(steps_done=1))
+            paused = time.perf_counter()
+            writer.wait()
+            reading["pause_s"], reading["write_s"] = paused - begun, time.perf_counter() - paused
+
+        reading["save_mb"] = extra_memory_mb(save, device="cpu")
+    reading["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
     all_gather_objects(rank)  # no process exits before all have finished
     return reading
 
 
 def _restore(request: CheckpointRequest, device: torch.device) -> Reading:
-    """Measures ``read_s`` for reading and verifying, and ``restore_s`` for loading everything into model and engine.
+    """Measures ``read_s`` for verifying, and ``restore_s`` for reading everything into model and engine.
 
-    ``peak_mb`` is the peak memory, ``mapped_mb`` the part of it that is the mapped checkpoint file, and ``held_mb`` the
-    memory afterwards, all in addition to that of the model. ``differing`` is the number of tensors that are not bitwise
-    equal to those in the file.
+    ``peak_mb`` is the peak memory, and ``held_mb`` the memory afterwards, both in addition to that of the model;
+    ``process_mb`` is the memory of the process afterwards. ``differing`` is the number of slices that are not bitwise
+    equal to those in the files.
     """
     keep_freed_memory()
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
     model = model_to_measure(recipe)
     reading: Reading = {}
-    engines: list[CheckpointedEngine] = []
+    restored: list[tuple[CheckpointedEngine, SavedState]] = []
 
     def restore() -> None:
         all_gather_objects(None)
         begun = time.perf_counter()
-        checkpoint = _newest(request)
+        checkpoint = read_newest(request.run_uri, on_corrupt=lambda _: None)
+        assert checkpoint is not None, f"no checkpoint in {request.run_uri}"
         was_read = time.perf_counter()
-        model.load_state_dict(weights(checkpoint.state))
+        load_weights(model, checkpoint.state)
         loaded = time.perf_counter()
-        engines.append(_engine(recipe, model, device))
+        engine = _engine(recipe, model, device)
         built = time.perf_counter()
         progress = checkpoint.progress
-        engines[0].restore_optimizer(checkpoint.state, progress.steps_done, updates=progress.updates)
+        engine.restore_optimizer(checkpoint.state, progress.steps_done, updates=progress.updates)
         reading["read_s"] = was_read - begun
         reading["restore_s"] = (loaded - was_read) + (time.perf_counter() - built)
-        reading["mapped_mb"] = held_memory_mb()
-        checkpoint.state.clear()
-        reading["mapped_mb"] -= held_memory_mb()
+        restored.append((engine, checkpoint.state))
 
     before_mb = held_memory_mb()
     reading["peak_mb"] = extra_memory_mb(restore, device="cpu")
-    reading["held_mb"] = held_memory_mb() - before_mb
-    state, expected = engines[0].state(), _newest(request).state
-    assert state.keys() == expected.keys()
-    reading["differing"] = float(sum(not torch.equal(state[name], tensor) for name, tensor in expected.items()))
+    reading["process_mb"] = held_memory_mb()
+    reading["held_mb"] = reading["process_mb"] - before_mb
+    ((engine, state),) = restored
+    reading["differing"] = 0.0
+    for one in engine.own_state():
+        stored = torch.empty_like(one.values)
+        state.read_into(one.name, stored, start=one.start)
+        reading["differing"] += not torch.equal(stored, one.values)
     return reading
 
 
 def _engine(recipe: Recipe, model: TrainedModel, device: torch.device) -> CheckpointedEngine:
     # imported here, since DeepSpeed selects its accelerator on import, from the worker's environment
-    from mulan.training.engines.deepspeed import DeepSpeedEngine
+    from mulan.training.engines.exact import build_engine
 
-    return DeepSpeedEngine.from_recipe(model, recipe, device=device)
-
-
-def _newest(request: CheckpointRequest) -> Checkpoint:
-    checkpoint = read_newest(request.run_uri, on_corrupt=lambda _: None)
-    assert checkpoint is not None, f"no checkpoint in {request.run_uri}"
-    return checkpoint
-
-
-def _measured(name: str, run: Callable[[], object]) -> Reading:
-    """Measures the duration ``NAME_s`` and the peak of additional memory ``NAME_mb`` of a call."""
-    reading: Reading = {}
-
-    def timed() -> None:
-        begun = time.perf_counter()
-        run()
-        reading[f"{name}_s"] = time.perf_counter() - begun
-
-    return {f"{name}_mb": extra_memory_mb(timed, device="cpu"), **reading}
+    return build_engine(model, recipe, device=device)
 
 
 if __name__ == "__main__":

@@ -19,17 +19,19 @@ from mulan.data.corpus.index import Corpus
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
-from mulan.distributed.collectives import rank_and_world_size
+from mulan.distributed.collectives import all_gather_objects, rank_and_world_size
 from mulan.evaluation.embedding.local import embed_here
 from mulan.evaluation.encoders.exported import open_exported
 from mulan.evaluation.errors import EvaluationError
 from mulan.evaluation.protocols.protocol import Evaluated
 from mulan.evaluation.protocols.retrieval import CaptionRetrieval
 from mulan.evaluation.protocols.zero_shot import ZeroShotTagging
+from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.state_parts import PartCopy
 from mulan.tasks.task import task_of
 from mulan.training.loop import train
 from mulan.training.observer import NullObserver
-from mulan.training.state import Progress, averaged_weights
+from mulan.training.state import Progress, load_weights
 from mulan.training.worker import prepare_engine
 
 
@@ -57,14 +59,18 @@ def train_and_evaluate(recipe: Recipe, split: str, device: torch.device) -> Read
     engine = prepare_engine(task, recipe, None, device)
     batches = (reader(schedule[number]) for number in range(len(schedule)))
     train(task, recipe, engine, batches, schedule, Progress(steps_done=0), NullObserver())
-    state = engine.state()
-    if rank:
-        return {}
-    model = task.build_model()
-    model.load_state_dict(averaged_weights(state))
-    with tempfile.TemporaryDirectory() as folder:
-        task.export(model, Path(folder))
-        return _scores(folder, recipe, split, device)
+    with tempfile.TemporaryDirectory() as own_folder:
+        folder = all_gather_objects(own_folder)[0]
+        write_checkpoint(folder, PartCopy(engine.own_state()), Progress(recipe.train.steps))
+        if rank:
+            return {}
+        checkpoint, model = read_newest(folder, on_corrupt=lambda _: None), task.build_model()
+        assert checkpoint is not None
+        load_weights(model, checkpoint.state, averaged=True)
+        exported = Path(folder, "model")
+        exported.mkdir()
+        task.export(model, exported)
+        return _scores(str(exported), recipe, split, device)
 
 
 def _scores(model_uri: str, recipe: Recipe, split: str, device: torch.device) -> Reading:

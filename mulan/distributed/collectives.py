@@ -1,5 +1,6 @@
 """Collectives that also work in a single process without a process group."""
 
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -72,9 +73,26 @@ def reduce_scatter_sum(values: torch.Tensor) -> torch.Tensor:
     return shard
 
 
-def all_gather_objects(value: Any) -> list[Any]:
-    """Gathers a small picklable value from each process, in rank order, on all processes."""
+def all_gather_objects(value: Any, group: dist.ProcessGroup | None = None) -> list[Any]:
+    """Gathers a small picklable value from each process, in rank order, on all processes.
+
+    Args:
+        group: The group of all processes to use; None for the default one.
+    """
     values = [value] * rank_and_world_size()[1]
     if rank_and_world_size()[1] > 1:
-        dist.all_gather_object(values, value)
+        dist.all_gather_object(values, value, group=group)
     return values
+
+
+def background_group(timeout_s: float) -> dist.ProcessGroup | None:
+    """Returns a further group of all processes, for collectives on the CPU in a thread; None without a process group.
+
+    Collective. Collectives of different groups may be in any order, so those of a thread do not disturb training.
+
+    Args:
+        timeout_s: Time that a collective waits for the other processes.
+    """
+    if not dist.is_initialized():
+        return None
+    return dist.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))

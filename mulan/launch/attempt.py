@@ -12,7 +12,7 @@ from mulan.config.checks import pretraining_warnings
 from mulan.config.recipe import Recipe
 from mulan.data.planned_batches import planned_batches
 from mulan.data.schedule import Schedule
-from mulan.distributed.collectives import all_gather_objects
+from mulan.distributed.collectives import all_gather_objects, background_group
 from mulan.instrumentation.on_worker import instruments_on_worker
 from mulan.launch.devices import describe_devices, device_kind, reproducibility_warnings
 from mulan.launch.logs import label_worker_records
@@ -21,6 +21,7 @@ from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
 from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
 from mulan.launch.readers_watch import ReadersWatch
 from mulan.launch.worker import WorkerJob
+from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.runs.interruptions import STARTED, Interruptions
 from mulan.runs.recorder import Recorder
 from mulan.runs.stop import StopWatch
@@ -61,6 +62,7 @@ def train_attempt(job: WorkerJob) -> None:
         if records is not None:
             stack.enter_context(records.recorder)
             records.begin(recipe, on_corrupt, kinds)
+        checkpoints = stack.enter_context(_checkpoint_writer(job))
         telemetry = RunTelemetry(stack.enter_context(Publisher(RayGauges(job.label))), rank=rank, device=device)
         # the first worker begins it, and the others receive its id
         attempt = all_gather_objects(job.source.begin(schedule) if rank == 0 else "")[0]
@@ -71,9 +73,9 @@ def train_attempt(job: WorkerJob) -> None:
         evaluation = raise_on_all_workers(lambda: ValidationEvaluation.from_recipe(recipe, rank, workers))
         flops = SharedFlops(recipe, rank)
         engine = prepare_engine(task, recipe, checkpoint, device, inspect=flops.count)
-        observer = RayObserver(run, engine, telemetry)
+        observer = RayObserver(run, engine, telemetry, checkpoints)
         if records is not None:
-            observer = records.observer(job, engine, telemetry, kinds, peaks)
+            observer = records.observer(job, engine, telemetry, checkpoints, kinds, peaks)
         counted = flops.share(records.recorder.event if records else None)
         instruments, observed = stack.enter_context(
             instruments_on_worker(
@@ -90,6 +92,13 @@ def train_attempt(job: WorkerJob) -> None:
         train(task, recipe, engine, observed, schedule, progress, observer, evaluation, instruments, flops=counted)
 
 
+def _checkpoint_writer(job: WorkerJob) -> CheckpointWriter:
+    """Returns this worker's writer of checkpoints. Collective."""
+    train, group = job.recipe.train, background_group(job.recipe.scale.collective_timeout_s)
+    keep = {"keep_latest": train.keep_latest_checkpoints, "keep_best": train.keep_best_checkpoints}
+    return CheckpointWriter(job.run.uri, **keep, fence=job.fences[0], group=group)
+
+
 class _FirstWorkersRecords:
     """What only the first worker has: the recorder of the run, and what it watches and reports there."""
 
@@ -97,7 +106,7 @@ class _FirstWorkersRecords:
         """``progress``: that of the checkpoint from which the attempt continues."""
         self._progress = progress
         self._interruptions = Interruptions.of(job.run, progress.steps_done, driver_began=job.driver_began)
-        recorder = Recorder(job.run, job.recipe, first_step=progress.steps_done, fence=job.fences[0])
+        recorder = Recorder(job.run, first_step=progress.steps_done, fence=job.fences[0])
         self.recorder = recorder
         self.readers = ReadersWatch(job.source, on_change=recorder.event)
         self.stop = StopWatch(
@@ -122,6 +131,7 @@ class _FirstWorkersRecords:
         job: WorkerJob,
         engine: CheckpointedEngine,
         telemetry: RunTelemetry,
+        checkpoints: CheckpointWriter,
         kinds: Sequence[str],
         peaks: Sequence[float | None],
     ) -> RecordingRayObserver:
@@ -132,9 +142,11 @@ class _FirstWorkersRecords:
             job.run,
             engine,
             telemetry,
+            checkpoints,
             self.recorder,
             self.readers,
             self.stop,
+            selected_by=job.recipe.selection_metric.name,
             trained_on=sorted({*kinds, *self._progress.trained_on}),
             pairs=job.recipe.batch.pairs,
             peaks=peaks,

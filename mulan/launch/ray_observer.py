@@ -10,6 +10,7 @@ import ray.train
 from mulan.config.errors import MulanError
 from mulan.data.errors import SkippedRecording
 from mulan.launch.readers_watch import ReadersWatch
+from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.runs.interruptions import LOST, Interruptions
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
@@ -23,10 +24,12 @@ from mulan.training.state import Progress
 
 
 class RayObserver(NullObserver):
-    """The observer of every worker: gathers the checkpoint and reports to Ray Train, which all workers must do."""
+    """The observer of every worker: saves its part of each checkpoint and reports to Ray Train, as all workers must."""
 
-    def __init__(self, run: Run, engine: CheckpointedEngine, telemetry: RunTelemetry) -> None:
-        self._run, self._engine, self._telemetry = run, engine, telemetry
+    def __init__(
+        self, run: Run, engine: CheckpointedEngine, telemetry: RunTelemetry, checkpoints: CheckpointWriter
+    ) -> None:
+        self._run, self._engine, self._telemetry, self._checkpoints = run, engine, telemetry, checkpoints
 
     def on_step(self, metrics: dict[str, Any]) -> None:
         self._telemetry.device_memory()
@@ -38,8 +41,11 @@ class RayObserver(NullObserver):
         ray.train.report(metrics)
 
     def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
-        self._engine.state(kept=False)
+        self._checkpoints.save(self._engine.own_state(), progress)
         ray.train.report(metrics)
+
+    def fatal_error(self) -> MulanError | None:
+        return self._checkpoints.error()
 
     def preempted_nodes(self) -> frozenset[str]:
         info = ray.train.get_preemption_info()
@@ -54,10 +60,12 @@ class RecordingRayObserver(RayObserver):
         run: Run,
         engine: CheckpointedEngine,
         telemetry: RunTelemetry,
+        checkpoints: CheckpointWriter,
         recorder: Recorder,
         readers: ReadersWatch,
         stop: StopWatch,
         *,
+        selected_by: str,
         trained_on: Sequence[str],
         pairs: int,
         peaks: Sequence[float | None],
@@ -65,14 +73,15 @@ class RecordingRayObserver(RayObserver):
     ) -> None:
         """
         Args:
+            selected_by: The name of the validation score by which the best checkpoints are kept.
             trained_on: The kinds of device on which the run has been trained, including those of this attempt.
             pairs: The number of pairs of the global batch.
             peaks: The peak FLOP/s of each worker's device; None where it is unknown.
             interruptions: The failures of the run before this attempt.
         """
-        super().__init__(run, engine, telemetry)
+        super().__init__(run, engine, telemetry, checkpoints)
         self._recorder, self._readers, self._stop, self._trained_on = recorder, readers, stop, trained_on
-        self._pairs, self._peaks, self._interruptions = pairs, peaks, interruptions
+        self._selected_by, self._pairs, self._peaks, self._interruptions = selected_by, pairs, peaks, interruptions
         self._preempted: set[str] = set()
         self._has_step = False
 
@@ -87,7 +96,7 @@ class RecordingRayObserver(RayObserver):
         self._recorder.step(line)
         super().on_step(line)
         self._telemetry.step(line, pairs=self._pairs)
-        if (written := self._recorder.written_checkpoint()) is not None:
+        if (written := self._checkpoints.written) is not None:
             self._telemetry.checkpoint(written.steps_done, written.seconds)
 
     def _report_lost_time(self, first_step_began: float) -> None:
@@ -109,11 +118,14 @@ class RecordingRayObserver(RayObserver):
         super().on_validation(metrics)
 
     def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
-        self._recorder.checkpoint(self._engine.state(), metrics, replace(progress, trained_on=self._trained_on))
+        progress = replace(progress, trained_on=self._trained_on)
+        score, records = metrics.get(f"validation_{self._selected_by}"), self._recorder.flush()
+        # after the records of all steps up to it, so that a resumed run has them
+        self._checkpoints.save(self._engine.own_state(), progress, score=score, after=records.result)
         ray.train.report(metrics)
 
     def fatal_error(self) -> MulanError | None:
-        return self._recorder.storage_error()
+        return self._recorder.storage_error() or super().fatal_error()
 
     def stop_requested(self) -> bool:
         return self._stop.is_requested

@@ -35,7 +35,7 @@ def raise_on_all_workers(function: Callable[[], T]) -> T:
 def read_newest_on_all_workers(run_uri: str, *, place: str, on_corrupt: Callable[[str], None]) -> Checkpoint | None:
     """Returns a run's newest intact checkpoint, the same on all workers, or None. Collective.
 
-    One worker of each node downloads and verifies it, and all workers of the node map the same files into memory.
+    One worker of each node downloads and verifies it, and all workers of the node open the same files.
 
     Args:
         place: The id of the machine or container whose temporary folder this worker uses.
@@ -56,8 +56,8 @@ def read_newest_on_all_workers(run_uri: str, *, place: str, on_corrupt: Callable
             )
 
         copy = all_gather_objects(raise_on_all_workers(make_copy))[reader]
-        checkpoint = None if copy is None else copy.read()
-        # afterwards all workers have mapped the files, so their folder may be removed
+        checkpoint = None if copy is None else copy.open()
+        # afterwards all workers have opened the files, so their folder may be removed
         steps = all_gather_objects(checkpoint.progress.steps_done if checkpoint else 0)
     if len(set(steps)) > 1:  # another attempt was still writing
         raise RuntimeError(f"workers read different checkpoints, of steps {steps}; they are restarted")

@@ -1,21 +1,24 @@
-"""Writes checkpoints in the background, one at a time, and removes older ones when a newer one is complete."""
+"""Saves checkpoints: training pauses while each worker copies its share of the state, which it writes in a thread."""
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 
-import torch
+import torch.distributed as dist
 
 from mulan.config.errors import MulanError
+from mulan.distributed.collectives import rank_and_world_size
 from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.checkpoint_list import checkpoint_name, checkpoint_names, checkpoints, remove_checkpoint
 from mulan.runs.lease import Fence
+from mulan.runs.state_parts import PartCopy
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.training.state import Progress
+from mulan.training.tensor_slices import TensorSlice
 
 
 class CheckpointFailed(StorageError):
@@ -38,19 +41,29 @@ class WrittenCheckpoint:
 class CheckpointWriter:
     """Writes the checkpoints of a run in a thread; a context manager that waits at its end until all are written.
 
-    Failing storage is retried in the thread, and training continues until the next checkpoint is due. Nothing is
-    removed before a newer checkpoint is complete.
+    Every worker has one, and calls its methods in the same steps. Failing storage is retried in the thread, and
+    training continues until the next checkpoint is due. Nothing is removed before a newer checkpoint is complete.
     """
 
-    def __init__(self, run_uri: str, *, keep_latest: int, keep_best: int, fence: Fence | None = None) -> None:
+    def __init__(
+        self,
+        run_uri: str,
+        *,
+        keep_latest: int,
+        keep_best: int,
+        fence: Fence | None = None,
+        group: dist.ProcessGroup | None = None,
+    ) -> None:
         """
         Args:
             run_uri: The run's folder.
             keep_latest: Number of latest checkpoints to keep.
             keep_best: Number of checkpoints with the highest scores to keep in addition.
             fence: Fence of the driver for which checkpoints are written; None if it holds no lease.
+            group: Group of all workers that only this object uses
+                (:func:`mulan.distributed.collectives.background_group`).
         """
-        self._fence = fence
+        self._fence, self._group = fence, group
         self._run_uri, self._keep_latest, self._keep_best = run_uri, keep_latest, keep_best
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
@@ -67,58 +80,67 @@ class CheckpointWriter:
         if error is None:
             self.wait()
 
-    def write(
+    def save(
         self,
-        state: dict[str, torch.Tensor],
+        own: Iterable[TensorSlice],
         progress: Progress,
         *,
-        score: float | None,
-        after: Callable[[], None] = lambda: None,
+        score: float | None = None,
+        after: Callable[[], object] = lambda: None,
     ) -> None:
-        """Starts writing a checkpoint once the previous one is written; does nothing if that one failed.
+        """Copies this worker's share of the state and starts writing it, once the previous checkpoint is written.
 
-        Only one worker writes; with :meth:`error` it can share a failure with all workers in the same step.
+        Does nothing if that one could not be written; with :meth:`error`, all workers learn of it in the same step.
 
         Args:
-            state: Tensors by name.
-            progress: Progress of the run.
-            score: Validation score of the step; None without validation.
-            after: Called before the checkpoint is written; waits for the records that must precede it.
+            own: The share of this worker (:meth:`mulan.training.engines.base.CheckpointedEngine.own_state`).
+            progress: Progress of the run; that of the first worker is written.
+            score: Validation score of the step, from the first worker; None without validation.
+            after: Called in the thread before this worker writes; waits for the records that must precede it.
+
+        Raises:
+            RuntimeError: The previous checkpoint is incomplete since another worker was lost.
         """
-        if self._writing is not None and self._writing.exception() is not None:  # waits
+        try:
+            self.wait()  # so that there is only one copy at a time
+        except CheckpointFailed:
             return
-        self._writing = self._thread.submit(self._write, state, progress, score, after, time.monotonic())
+        self._writing = self._thread.submit(self._write, PartCopy(own), progress, score, after, time.monotonic())
 
     def wait(self) -> None:
         """Waits until the latest checkpoint is written.
 
         Raises:
             CheckpointFailed: The checkpoint could not be written.
+            RuntimeError: Another worker was lost.
         """
         if self._writing is not None:
             self._writing.result()
 
-    def error(self) -> str | None:
+    def error(self) -> StorageError | None:
         """Returns why the latest checkpoint could not be written, once that is known; None if it has not failed."""
         error = self._writing.exception() if self._writing is not None and self._writing.done() else None
-        return None if error is None else str(error)
+        return StorageError(str(error)) if isinstance(error, CheckpointFailed) else None  # not if a worker was lost
 
     def _write(
         self,
-        state: dict[str, torch.Tensor],
+        part: PartCopy,
         progress: Progress,
         score: float | None,
-        after: Callable[[], None],
+        after: Callable[[], object],
         requested_s: float,
     ) -> None:
         try:
-            after()
-            write_checkpoint(self._run_uri, state, progress, score=score, fence=self._fence)
+            write_checkpoint(
+                self._run_uri, part, progress, score=score, fence=self._fence, after=after, group=self._group
+            )
         except (OSError, MulanError) as error:
             raise CheckpointFailed(
                 f"the checkpoint of step {progress.steps_done} could not be written; the one before it is kept: {error}"
             ) from error
         self.written = WrittenCheckpoint(progress.steps_done, time.monotonic() - requested_s)
+        if rank_and_world_size()[0] > 0:
+            return
         try:
             self._remove_older(progress.steps_done)
         except (OSError, MulanError) as error:

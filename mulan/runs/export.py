@@ -9,7 +9,7 @@ from mulan.runs.checkpoint import read_newest
 from mulan.runs.run import Run, RunError
 from mulan.storage import filesystem
 from mulan.tasks.task import task_of
-from mulan.training.state import Checkpoint, averaged_weights
+from mulan.training.state import Checkpoint, load_weights
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def export_run(run: Run) -> int:
     task = task_of(run.recipe().with_random_audio_tower())
     checkpoint = checkpoint_to_export(run)
     model = task.build_model()
-    model.load_state_dict(averaged_weights(checkpoint.state))
+    load_weights(model, checkpoint.state, averaged=True)
     with tempfile.TemporaryDirectory() as folder:
         task.export(model, Path(folder))
         for file in sorted(Path(folder).rglob("*")):

@@ -1,4 +1,4 @@
-"""The recorder, which writes metrics, events, the quarantine and checkpoints to a run's folder during training."""
+"""The recorder, which writes metrics, events and the quarantine to a run's folder during training."""
 
 import io
 import logging
@@ -12,19 +12,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from mulan.config.errors import MulanError
-from mulan.config.recipe import Recipe
 from mulan.data.errors import SkippedRecording
-from mulan.runs.checkpoint_writer import CheckpointWriter, WrittenCheckpoint
 from mulan.runs.lease import Fence, RunTakenOver
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import JsonLinesLog
 from mulan.training.health import Anomaly
-from mulan.training.state import Progress
 
 SCHEMA = pa.schema(
     [("recording_id", pa.string()), ("reason", pa.string()), ("detail", pa.string()), ("first_step", pa.int64())]
@@ -82,12 +78,11 @@ log = logging.getLogger(__name__)
 
 
 class Recorder(AbstractContextManager["Recorder"]):
-    """Writes the records and checkpoints of a run; only one of the workers has a recorder.
+    """Writes the records of a run; only one of the workers has a recorder.
 
-    A context manager that writes everything at its end. Before that, the only call that waits for storage is
-    :meth:`checkpoint`, if the previous checkpoint is not yet written. Records are written in a thread, so that no other
-    worker waits in a collective while storage is retried. :meth:`storage_error` reports a failure, so that all workers
-    stop in the same step.
+    A context manager that writes everything at its end. Records are written in a thread, so that no other worker waits
+    in a collective while storage is retried. :meth:`storage_error` reports a failure, so that all workers stop in the
+    same step.
     """
 
     _PERIOD_S = 30.0
@@ -95,11 +90,10 @@ class Recorder(AbstractContextManager["Recorder"]):
     _LOCAL_PERIOD_S = 1.0
     """Time between two checks of the lease on local storage, where each line is written immediately."""
 
-    def __init__(self, run: Run, recipe: Recipe, *, first_step: int, fence: Fence | None = None) -> None:
+    def __init__(self, run: Run, *, first_step: int, fence: Fence | None = None) -> None:
         """
         Args:
             run: Run whose folder is written.
-            recipe: Recipe of the run.
             first_step: Number of steps done by the checkpoint from which the run resumes; later records are dropped.
             fence: Fence of the driver; None if it holds no lease.
 
@@ -113,13 +107,6 @@ class Recorder(AbstractContextManager["Recorder"]):
         self._metrics = JsonLinesLog(run.metrics_uri, keep_steps=first_step)
         self._events = JsonLinesLog(run.events_uri)
         self._quarantine = Quarantine(run.quarantine_uri, keep_steps=first_step)
-        self._score = recipe.selection_metric.name
-        self._checkpoints = CheckpointWriter(
-            run.uri,
-            keep_latest=recipe.train.keep_latest_checkpoints,
-            keep_best=recipe.train.keep_best_checkpoints,
-            fence=fence,
-        )
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="records")
         self._flushed_s = time.monotonic()
         self._step = first_step
@@ -129,14 +116,11 @@ class Recorder(AbstractContextManager["Recorder"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            self._checkpoints.__exit__(kind, error, trace)
-        finally:
-            if self._error is None:
-                self.flush()
-            self._thread.shutdown(wait=True)
-            if self._error is not None:
-                log.error("%s", self._error)
+        if self._error is None:
+            self.flush()
+        self._thread.shutdown(wait=True)
+        if self._error is not None:
+            log.error("%s", self._error)
         if error is None and self._error is not None:
             raise StorageError(self._error)
 
@@ -179,19 +163,9 @@ class Recorder(AbstractContextManager["Recorder"]):
             text += f"; its recordings could not be written to {uri}: {error}"
         self._append(self._events, [{"time": time.time(), "step": anomaly.step, "event": text}])
 
-    def checkpoint(self, state: dict[str, torch.Tensor], metrics: dict[str, Any], progress: Progress) -> None:
-        """Starts writing a checkpoint, after the records of all steps up to it, so that a resumed run has them."""
-        score, records = metrics.get(f"validation_{self._score}"), self.flush()
-        self._checkpoints.write(state, progress, score=score, after=records.result)
-
-    def written_checkpoint(self) -> WrittenCheckpoint | None:
-        """Returns the latest checkpoint that has been written completely; None before the first one."""
-        return self._checkpoints.written
-
     def storage_error(self) -> StorageError | None:
-        """Returns why the records or the latest checkpoint could not be written; None if nothing has failed."""
-        error = self._error or self._checkpoints.error()
-        return None if error is None else StorageError(error)
+        """Returns why the records could not be written; None if nothing has failed."""
+        return None if self._error is None else StorageError(self._error)
 
     def flush(self) -> Future[None]:
         """Starts writing all records so far, and returns the future of the write."""

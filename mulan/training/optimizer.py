@@ -59,7 +59,7 @@ class EvenAdamW(torch.optim.AdamW):
         steps: list[torch.Tensor] = []
         ends: list[tuple[torch.Tensor, torch.Tensor]] = []
         for parameter in parameters:
-            state = self._state_of(parameter)
+            state = self.state_of(parameter)
             gradient = cast(torch.Tensor, parameter.grad)
             tensors = [t.view(-1) for t in (parameter, gradient, state["exp_avg"], state["exp_avg_sq"])]
             numel = parameter.numel()
@@ -95,7 +95,8 @@ class EvenAdamW(torch.optim.AdamW):
         for end, padded_end in ends:
             end.copy_(padded_end[: len(end)])
 
-    def _state_of(self, parameter: torch.nn.Parameter) -> dict[str, Any]:
+    def state_of(self, parameter: torch.nn.Parameter) -> dict[str, Any]:
+        """Returns the step count and the moments of a parameter, which are created as zeros the first time."""
         state: dict[str, Any] = self.state[parameter]
         if not state:
             state["step"] = torch.zeros((), device=parameter.device)

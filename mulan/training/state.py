@@ -1,5 +1,6 @@
 """The state of a run: the tensors and the counts in a checkpoint."""
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -29,31 +30,60 @@ class Progress:
         return self.steps_done - self.updates_skipped
 
 
+class SavedState(Mapping[str, torch.Tensor]):
+    """The tensors of a checkpoint by name; each is read when it is asked for, and is on the CPU.
+
+    Their names are those of :meth:`mulan.training.engines.base.CheckpointedEngine.own_state`.
+    """
+
+    @abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Returns the shape of a tensor without reading it."""
+
+    @abstractmethod
+    def read_into(self, name: str, target: torch.Tensor, *, start: int = 0) -> None:
+        """Reads consecutive elements of a tensor into the memory of another one, which determines their number.
+
+        Args:
+            name: The name of the tensor.
+            target: The tensor to fill. Unless it is contiguous, on the CPU and of the stored type, the elements are
+                first read into memory of their own.
+            start: The index of the first element in the flattened tensor.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Closes the files; nothing can be read afterwards. Files that have been removed are now freed."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that has been read and verified."""
+    """A verified checkpoint, whose tensors have not been read yet."""
 
     uri: str
     """The path or URI of the checkpoint's folder."""
     progress: Progress
     """The progress of the run at the checkpoint."""
-    state: dict[str, torch.Tensor]
-    """The tensors by name, on the CPU (:meth:`mulan.training.engines.base.CheckpointedEngine.state`)."""
+    state: SavedState
+    """The tensors."""
 
 
-def weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Returns the model's state dict from the tensors of a checkpoint."""
-    return _with_prefix(state, "weights.")
+def load_weights(model: torch.nn.Module, state: SavedState, *, averaged: bool = False) -> None:
+    """Reads the weights and buffers of a model into its memory, one at a time.
 
+    Args:
+        averaged: True to read the averages of weights that have one (``optim.ema_decay``). Weights that are not
+            trained, and buffers such as the running statistics of batch norm, are as they are in either case.
 
-def averaged_weights(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Returns the model's state dict with the averages of weights that have one in a checkpoint.
-
-    Weights that are not trained, and buffers such as the running statistics of batch norm, are as they are. If the
-    checkpoint has no averages (``optim.ema_decay`` is 0), this equals :func:`weights`.
+    Raises:
+        ValueError: The names or shapes of the model's tensors are not those of the checkpoint.
     """
-    return weights(state) | _with_prefix(state, "ema.")
-
-
-def _with_prefix(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+    tensors = model.state_dict()
+    stored = {name.removeprefix("weights.") for name in state if name.startswith("weights.")}
+    if faults := sorted(stored ^ tensors.keys()):
+        raise ValueError(f"only one of checkpoint and model has these tensors: {', '.join(faults)}")
+    for name, tensor in tensors.items():
+        source = f"ema.{name}" if averaged and f"ema.{name}" in state else f"weights.{name}"
+        if state.shape(source) != tuple(tensor.shape):
+            raise ValueError(f"{source} has the shape {state.shape(source)}, and in the model {tuple(tensor.shape)}")
+        state.read_into(source, tensor)

@@ -9,7 +9,7 @@ from mulan.model.audio_encoder import TrainedModel
 from mulan.tasks.task import Task
 from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.engines.exact import build_engine
-from mulan.training.state import Checkpoint, weights
+from mulan.training.state import Checkpoint, load_weights
 
 
 def prepare_engine(
@@ -26,7 +26,7 @@ def prepare_engine(
     group.
 
     Args:
-        checkpoint: The checkpoint to restore, the same on all workers. Its tensors are released afterwards.
+        checkpoint: The checkpoint to restore, the same on all workers. Its files are closed afterwards.
         inspect: Receives the whole model, before it is compiled and its weights are sharded; must not change it.
     """
     if device.type == "cpu":
@@ -34,7 +34,7 @@ def prepare_engine(
     torch.manual_seed(recipe.train.seed)  # equal initial weights on every worker
     model = task.build_model()
     if checkpoint:
-        model.load_state_dict(weights(checkpoint.state))
+        load_weights(model, checkpoint.state)
     inspect(model)
     if recipe.train.compile:
         model.compile_towers()
@@ -42,5 +42,5 @@ def prepare_engine(
     if checkpoint:
         progress = checkpoint.progress
         engine.restore_optimizer(checkpoint.state, progress.steps_done, updates=progress.updates)
-        checkpoint.state.clear()  # otherwise the memory-mapped file would occupy memory and disk during the whole run
+        checkpoint.state.close()  # otherwise removed files would occupy the disk during the whole run
     return engine

@@ -20,7 +20,7 @@ def test_the_report_has_the_times_of_saving_and_restarting(tmp_path: Path) -> No
     assert len(lines) == 3
     saved, *restored = (row.figures for row in report.rows)
     for figures, columns in [(saved, ("training paused", "background write"))] + [
-        (figures, ("read, verified", "restored")) for figures in restored
+        (figures, ("verified", "restored")) for figures in restored
     ]:
         assert all(figures[column].low > 0 for column in columns)
     *_, differing = report.goals

@@ -15,12 +15,13 @@ from mulan.config.recipe import Recipe
 from mulan.data.corpus.writing import write_corpus
 from mulan.launch.checks import ReplayError, check_replay
 from mulan.recipes.registry import load_recipe
-from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import checkpoints, remove_checkpoint
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
 from mulan.storage.jsonl import read_lines
 from mulan.training.health import Anomaly, NonFiniteStep
+from tests.checkpoints import write_checkpoint
 from tests.conftest import tone_recording
 from tests.processes import run_in_processes, run_job
 from tests.training.inline import InlineObserver, train_inline

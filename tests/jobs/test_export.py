@@ -8,10 +8,10 @@ from safetensors.torch import load_file
 from mulan import MuLan
 from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe
-from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.run import Run
 from mulan.tasks.task import task_of
 from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 from tests.jobs.called import Job
 
 

@@ -6,9 +6,9 @@ import torch
 from jobs import joining
 from mulan.config.recipe import recipe_from_toml
 from mulan.recipes.registry import load_recipe
-from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.run import Run
 from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 
 
 def test_a_dry_run_starts_no_ray_and_a_finished_run_is_not_checked(

@@ -11,11 +11,11 @@ from mulan.config.recipe import Recipe
 from mulan.instrumentation.settings import InstrumentSettings, ProfileRefused, StepRange
 from mulan.launch.checks import check_corpus, check_instruments, check_is_no_sweep, licence_lines
 from mulan.recipes.registry import load_recipe
-from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.run import Run, RunError
 from mulan.storage.hub import PretrainedError
 from mulan.tasks.tagging import TaggingTask, export_tagger
 from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 from tests.model.audio_checkpoints import checkpoint_recipe, save_checkpoint
 from tests.model.encoders import drawn, saved
 

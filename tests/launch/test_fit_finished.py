@@ -9,8 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from mulan.launch.cluster import SharedReader
 from mulan.launch.fit import fit
-from mulan.runs.checkpoint import write_checkpoint
 from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 from tests.tracking.planted import planted_run, recipe_with
 
 

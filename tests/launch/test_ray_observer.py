@@ -10,8 +10,9 @@ import torch
 
 from mulan.data.errors import SkippedRecording
 from mulan.launch.ray_observer import RayObserver, RecordingRayObserver
-from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint import read_newest
+from mulan.runs.checkpoint_list import checkpoints as checkpoints_of
+from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.runs.interruptions import Interruptions
 from mulan.runs.recorder import Recorder, read_quarantine
 from mulan.runs.run import Run
@@ -20,21 +21,22 @@ from mulan.telemetry.gauges import Reading
 from mulan.telemetry.run_telemetry import RunTelemetry
 from mulan.training.health import Anomaly
 from mulan.training.state import Progress
-from tests.waiting import wait_until
+from mulan.training.tensor_slices import TensorSlice
+from tests.checkpoints import slices_of
 
 METRICS = {"step": 3, "loss": 2.0, "step_s": 0.5, "data_wait_s": 0.1, "model_flops": 100}
 ANOMALY = Anomaly(3, "the loss of step 3 is nan", {}, [("a",)])
 
 
 class Engine:
-    """Records the calls that gather its state."""
+    """Has a weight."""
 
-    def __init__(self) -> None:
-        self.gathered: list[bool] = []
+    def own_state(self) -> list[TensorSlice]:
+        return slices_of({"weights.a": torch.ones(1)})
 
-    def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
-        self.gathered.append(kept)
-        return {"weights.a": torch.ones(1)} if kept else {}
+
+def writer(folder: str) -> CheckpointWriter:
+    return CheckpointWriter(folder, keep_latest=1, keep_best=0)
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def observe(observer: RayObserver) -> str:
     observer.on_skipped_recordings(3, [SkippedRecording("b", "silent", "nothing but zeros")])
     hint = observer.on_anomaly(ANOMALY)
     observer.on_validation(METRICS | {"validation_recall10": 0.5})
-    observer.on_checkpoint(METRICS, Progress(3, {"silent": 1}))
+    observer.on_checkpoint(METRICS | {"validation_recall10": 0.5}, Progress(3, {"silent": 1}))
     assert observer.preempted_nodes() == observer.preempted_nodes() == {"node-2"}
     assert observer.fatal_error() is None
     return hint
@@ -63,20 +65,25 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     published: list[Reading] = []
     publisher = SimpleNamespace(update=published.extend)
     telemetry = RunTelemetry(publisher, rank=0, device=torch.device("cpu"))  # type: ignore[arg-type]
-    hint = observe(RayObserver(run, engine, telemetry))  # type: ignore[arg-type]
+    with writer(str(tmp_path / "other")) as checkpoints:
+        other = RayObserver(run, engine, telemetry, checkpoints)  # type: ignore[arg-type]
+        hint = observe(other)
     assert published == []
     assert not (tmp_path / "run").exists()
-    assert engine.gathered == [False]
-    recipe, readers = load_recipe("demo_miniature", []), SimpleNamespace(cpus=lambda: 4)
+    saved = read_newest(str(tmp_path / "other"), on_corrupt=pytest.fail)
+    assert saved is not None and list(saved.state) == ["weights.a"]
+    readers = SimpleNamespace(cpus=lambda: 4)
     stop = SimpleNamespace(is_requested=True)
-    with Recorder(run, recipe, first_step=0) as recorder:
+    with Recorder(run, first_step=0) as recorder, writer(run.uri) as checkpoints:
         observer = RecordingRayObserver(
             run,
             engine,  # type: ignore[arg-type]
             telemetry,
+            checkpoints,
             recorder,
             readers,  # type: ignore[arg-type]
             stop,  # type: ignore[arg-type]
+            selected_by="recall10",
             trained_on=["cpu"],
             pairs=16,
             peaks=[500.0, 500.0],
@@ -84,9 +91,8 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
         )
         begun = time.time()
         assert observe(observer) == hint  # all workers end with the same message
-        assert observer.stop_requested() and not RayObserver(run, engine, telemetry).stop_requested()  # type: ignore[arg-type]
-    assert engine.gathered == [False, True]
-    assert reported == 2 * [METRICS | {"validation_recall10": 0.5}, METRICS]
+        assert observer.stop_requested() and not other.stop_requested()
+    assert reported == 4 * [METRICS | {"validation_recall10": 0.5}]
     (line,) = run.metrics()
     assert begun <= line["time"] <= time.time()
     assert line == METRICS | {"time": line["time"], "data_cpus": 4, "mfu": 0.2}  # 200 FLOP/s of 1000
@@ -99,20 +105,24 @@ def test_the_first_worker_writes_and_every_worker_reports(tmp_path: Path, report
     checkpoint = read_newest(run.uri, on_corrupt=pytest.fail)
     assert checkpoint is not None
     assert checkpoint.progress == Progress(3, {"silent": 1}, trained_on=["cpu"])
+    assert [one.score for one in checkpoints_of(run.uri)] == [0.5]
 
 
+@pytest.mark.usefixtures("reported")
 def test_the_first_step_after_a_failure_reports_what_it_has_cost(tmp_path: Path) -> None:
     run, published = Run(str(tmp_path), "run"), list[Reading]()
     publisher = SimpleNamespace(update=published.extend)
-    recipe, began = load_recipe("demo_miniature", []), time.time()
-    with Recorder(run, recipe, first_step=0) as recorder:
+    began = time.time()
+    with Recorder(run, first_step=0) as recorder, writer(run.uri) as checkpoints:
         observer = RecordingRayObserver(
             run,
             Engine(),  # type: ignore[arg-type]
             RunTelemetry(publisher, rank=0, device=torch.device("cpu")),  # type: ignore[arg-type]
+            checkpoints,
             recorder,
             SimpleNamespace(cpus=lambda: 4),  # type: ignore[arg-type]
             SimpleNamespace(is_requested=False),  # type: ignore[arg-type]
+            selected_by="recall10",
             trained_on=[],
             pairs=16,
             peaks=[None],
@@ -120,8 +130,8 @@ def test_the_first_step_after_a_failure_reports_what_it_has_cost(tmp_path: Path)
         )
         observer.on_step(METRICS)
         observer.on_step(METRICS | {"step": 4})
-        recorder.checkpoint({"weights.a": torch.ones(1)}, {}, Progress(4))
-        wait_until(lambda: recorder.written_checkpoint() is not None, what="the checkpoint")
+        observer.on_checkpoint(METRICS, Progress(4))
+        checkpoints.wait()
         observer.on_step(METRICS | {"step": 5})
     (event,) = read_lines(run.events_uri)
     assert event["lost_s"] == pytest.approx(100 - 0.5, abs=5)  # until the first step began, half a second ago

@@ -10,9 +10,9 @@ import torch.distributed as dist
 
 from mulan.launch.policies import TrainingFailed
 from mulan.launch.ray_worker import raise_on_all_workers, read_newest_on_all_workers
-from mulan.runs.checkpoint import write_checkpoint
 from mulan.storage.errors import StorageError, StoragePermanentError
 from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 from tests.conftest import S3
 from tests.processes import run_in_processes
 
@@ -27,7 +27,7 @@ def read(uri: str, places: list[str], temporary: str, environment: dict[str, str
     checkpoint = read_newest_on_all_workers(uri, place=places[dist.get_rank()], on_corrupt=messages.append)
     assert checkpoint is not None
     dist.barrier()
-    weights = checkpoint.state["weights.a"].tolist()  # mapped from files that have been removed
+    weights = checkpoint.state["weights.a"].tolist()  # read from files that have been removed
     return checkpoint.progress.steps_done, weights, messages, os.listdir(temporary)
 
 
@@ -43,14 +43,14 @@ def test_a_checkpoint_is_downloaded_once_per_node(places: list[str], downloads: 
     """A corrupt one is downloaded once per node too, to detect that."""
     for steps in (3, 6):
         write_checkpoint(s3.uri, {"weights.a": torch.full((3,), float(steps))}, Progress(steps))
-    corrupt = f"{s3.uri}/checkpoint_000000006/state.safetensors"
+    corrupt = f"{s3.uri}/checkpoint_000000006/state-00000-of-00001.safetensors"
     s3.files.pipe_file(corrupt, bytes([s3.files.cat_file(corrupt)[0] ^ 1]) + s3.files.cat_file(corrupt)[1:])
     s3.proxy.requests.clear()
     results = read_by_two(s3.uri, places, tmp_path)
     assert [(step, weights, remaining) for step, weights, _, remaining in results] == [(3, [3.0] * 3, [])] * 2
     assert "checkpoint_000000006 is corrupt" in results[0][2][0]  # the messages of the first worker are recorded
     for step in (3, 6):
-        file = f"checkpoint_{step:09d}/state.safetensors"
+        file = f"checkpoint_{step:09d}/state-00000-of-00001.safetensors"
         assert sum(request.startswith("GET") and file in request for request in s3.proxy.requests) == downloads
 
 

@@ -10,9 +10,9 @@ from mulan.config.recipe import Recipe
 from mulan.recipes.ablations import VARIANTS, text_ablations
 from mulan.recipes.registry import load_recipe
 from mulan.runs.ablation import AblationRun, MissingVariants, existing_runs, runs_to_train
-from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.run import Run, RunError
 from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 
 INDEX = "0" * 64
 

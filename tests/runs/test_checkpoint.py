@@ -1,5 +1,7 @@
 """Tests that checkpoints are read back as written, and skipped if they are incomplete or corrupt."""
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -11,17 +13,20 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import checkpoints, remove_checkpoint
 from mulan.runs.lease import RunTakenOver, hold_lease
+from mulan.runs.state_parts import PartCopy
 from mulan.storage import filesystem, retries
 from mulan.storage.errors import StorageError, StoragePermanentError
-from mulan.training.state import Progress, weights
+from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 from tests.conftest import S3
 from tests.s3_proxy import SLOW_DOWN, Cut, Silence
 from tests.waiting import wait_until
 
-FILES = ("state.safetensors", "progress.json", "manifest.json")
+PART = "state-00000-of-00001.safetensors"
+FILES = (PART, "progress.json", "manifest.json")
 
 
 def state_of(steps: int) -> dict[str, torch.Tensor]:
@@ -62,8 +67,21 @@ def test_the_newest_checkpoint_is_read_back(run_uri: str) -> None:
     restored = read_newest(run_uri, on_corrupt=pytest.fail)
     assert restored is not None
     assert restored.progress == Progress(steps_done=1000, skipped_recordings={"silent": 500})
-    assert weights(restored.state).keys() == {"tower.weight", "tower.count"}
     assert [one.steps_done for one in checkpoints(run_uri)] == [1000, 900, 20]
+
+
+def test_a_checkpoint_of_whole_tensors_in_one_file_is_read(run_uri: str, tmp_path: Path) -> None:
+    """Earlier versions wrote these."""
+    save_file(state_of(7), tmp_path / "state")
+    progress = json.dumps({"steps_done": 7, "skipped_recordings": {}}).encode()
+    contents = {"state.safetensors": (tmp_path / "state").read_bytes(), "progress.json": progress}
+    uri = f"{run_uri}/checkpoint_000000007"
+    for name, content in contents.items():
+        filesystem.write_atomically(f"{uri}/{name}", content)
+    files = {name: {"bytes": len(b), "sha256": hashlib.sha256(b).hexdigest()} for name, b in contents.items()}
+    manifest = {"files": files, "score": None, "generation": 1}
+    filesystem.write_atomically(f"{uri}/manifest.json", json.dumps(manifest).encode())
+    assert newest(run_uri) == (uri, [])
 
 
 def test_other_folders_are_not_checkpoints(run_uri: str) -> None:
@@ -116,7 +134,7 @@ def test_a_driver_that_loses_its_lease_writes_no_manifest(run_uri: str, monkeypa
 
     def upload_meanwhile(path: str, uri: str) -> None:
         upload(path, uri)
-        if uri.endswith("progress.json"):
+        if uri.endswith(PART):
             others.enter_context(hold_lease(run_uri))
 
     with hold_lease(run_uri) as fence:
@@ -160,7 +178,7 @@ def test_failing_storage_keeps_the_previous_checkpoint(file: str, s3: S3, monkey
 
 WRITE = """
 import sys, torch
-from mulan.runs.checkpoint import write_checkpoint
+from tests.checkpoints import write_checkpoint
 from mulan.training.state import Progress
 write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
 """
@@ -170,7 +188,7 @@ write_checkpoint(sys.argv[1], {"weights.a": torch.ones(1000)}, Progress(8))
 def test_a_checkpoint_of_a_killed_writer_is_incomplete(s3: S3) -> None:
     before = put(s3.uri, 4)
     s3.proxy.requests.clear()
-    s3.proxy.fail(Silence.NO_READING, "PUT", "state.safetensors")
+    s3.proxy.fail(Silence.NO_READING, "PUT", PART)
     with subprocess.Popen([sys.executable, "-c", WRITE, s3.uri]) as writer:
         try:
             wait_until(
@@ -188,7 +206,7 @@ def test_a_checkpoint_of_a_killed_writer_is_incomplete(s3: S3) -> None:
 ON_A_FULL_DISK = """
 import resource, sys, torch
 from mulan.storage.errors import StoragePermanentError
-from mulan.runs.checkpoint import write_checkpoint
+from tests.checkpoints import write_checkpoint
 from mulan.training.state import Progress
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
@@ -203,11 +221,12 @@ def test_a_removed_temporary_folder_is_not_reported_as_full(tmp_path: Path, monk
     folder.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(folder))
 
-    def remove_and_save(state: dict[str, torch.Tensor], path: Path) -> None:
+    def remove_and_write(part: PartCopy, path: Path) -> None:
         path.parent.rmdir()
-        save_file(state, path)
+        write(part, path)
 
-    monkeypatch.setattr("mulan.runs.checkpoint.save_file", remove_and_save)
+    write = PartCopy.write
+    monkeypatch.setattr(PartCopy, "write", remove_and_write)
     messages = r"to the temporary folder .*; the folder was removed while in use; set TMPDIR to another local folder"
     with pytest.raises(StoragePermanentError, match=messages):
         put(str(tmp_path / "run"), 3)

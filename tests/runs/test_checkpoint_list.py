@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.checkpoint_list import (
     MANIFEST,
     checkpoint_name,
@@ -17,8 +16,9 @@ from mulan.runs.checkpoint_list import (
 )
 from mulan.storage import filesystem
 from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 
-FILES = ("state.safetensors", "progress.json", "manifest.json")
+FILES = ("state-00000-of-00001.safetensors", "progress.json", "manifest.json")
 
 
 def state_of(steps: int) -> dict[str, torch.Tensor]:
@@ -42,7 +42,7 @@ def put(run_uri: str, steps: int) -> str:
 
 def test_partial_uploads_are_removed_with_their_checkpoint(tmp_path: Path) -> None:
     uri = put(str(tmp_path), 3)
-    Path(uri, "state.safetensors.0123.part").write_bytes(b"moved in part")
+    Path(uri, "state-00000-of-00001.safetensors.0123.part").write_bytes(b"moved in part")
     remove_checkpoint(uri)
     assert list(tmp_path.iterdir()) == []
 
@@ -97,7 +97,7 @@ def test_a_partly_removed_checkpoint_is_not_listed(run_uri: str, monkeypatch: py
         context.setattr(filesystem, "remove_folder", cut_off)
         with pytest.raises(KeyboardInterrupt):
             remove_checkpoint(uri)
-    assert filesystem.exists(f"{uri}/state.safetensors")
+    assert filesystem.exists(f"{uri}/state-00000-of-00001.safetensors")
     assert checkpoints(run_uri) == []
     remove_checkpoint(uri)  # the remains
     assert checkpoint_names(run_uri) == []

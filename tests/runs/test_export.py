@@ -14,7 +14,7 @@ from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.runs.export import checkpoint_to_export, export_run
 from mulan.runs.run import Run, RunError
 from mulan.tasks.task import task_of
-from mulan.training.state import weights
+from mulan.training.state import load_weights
 from tests.processes import run_in_processes
 from tests.training.inline import train_inline
 
@@ -84,7 +84,7 @@ def test_an_exported_encoder_equals_the_trained_or_averaged_one(
     assert export_run(run) == 2
     model = task_of(recipe).build_model()
     state = checkpoint_to_export(run).state
-    model.load_state_dict(weights(state))
+    load_weights(model, state)
     averaged = {name.removeprefix("ema."): tensor for name, tensor in state.items() if name.startswith("ema.")}
     assert bool(averaged) == bool(decay)
     for averaged_name, tensor in averaged.items():  # running statistics are not averaged

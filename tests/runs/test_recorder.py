@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from mulan.config.recipe import Recipe
 from mulan.data.errors import SkippedRecording
-from mulan.recipes.registry import load_recipe
 from mulan.runs.checkpoint_list import checkpoints
-from mulan.runs.checkpoint_writer import CheckpointFailed
-from mulan.runs.lease import RunTakenOver, hold_lease
+from mulan.runs.checkpoint_writer import CheckpointFailed, CheckpointWriter
+from mulan.runs.lease import Fence, RunTakenOver, hold_lease
 from mulan.runs.recorder import Recorder, read_quarantine
 from mulan.runs.run import Run
 from mulan.storage import filesystem, retries
@@ -22,11 +20,12 @@ from mulan.storage.errors import StorageError
 from mulan.storage.jsonl import read_lines
 from mulan.training.health import Anomaly
 from mulan.training.state import Progress
+from tests.checkpoints import slices_of
 from tests.conftest import S3
 from tests.s3_proxy import EXPIRED_TOKEN, INTERNAL_ERROR, Answer
 from tests.waiting import wait_until
 
-STATE = {"weights.a": torch.ones(2)}
+STATE = slices_of({"weights.a": torch.ones(2)})
 
 
 @pytest.fixture(autouse=True)
@@ -40,14 +39,19 @@ def run(s3: S3) -> Run:
     return Run(s3.uri, "first")
 
 
-def recipe() -> Recipe:
-    return load_recipe("demo_miniature", [], data_uri="/data/tones")
-
-
 def record(recorder: Recorder, step: int) -> None:
     recorder.step({"step": step})
     recorder.skipped(step, [SkippedRecording(f"bad-{step}", "silent", "")])
     recorder.event(f"event {step}")
+
+
+def writer(run: Run, fence: Fence | None = None) -> CheckpointWriter:
+    return CheckpointWriter(run.uri, keep_latest=2, keep_best=0, fence=fence)
+
+
+def save(recorder: Recorder, checkpoints: CheckpointWriter, step: int) -> None:
+    """Saves a checkpoint after the records, like the first worker."""
+    checkpoints.save(STATE, Progress(step), after=recorder.flush().result)
 
 
 def recorded(run: Run) -> list[int]:
@@ -56,11 +60,11 @@ def recorded(run: Run) -> list[int]:
 
 def test_an_outage_delays_no_step_and_loses_no_line(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Recorder, "_PERIOD_S", -1.0)  # written after every step
-    with Recorder(run, recipe(), first_step=0) as recorder:
+    with Recorder(run, first_step=0) as recorder, writer(run) as checkpointing:
         s3.proxy.fail(INTERNAL_ERROR)
         for step in range(1, 6):
             record(recorder, step)  # the outage has no end, so that a step that waited would wait forever
-        recorder.checkpoint(STATE, {}, Progress(5))
+        save(recorder, checkpointing, 5)
         assert recorder.storage_error() is None
         wait_until(lambda: len(s3.proxy.requests) > 20, what=lambda: f"20 requests; requests: {s3.proxy.requests}")
         s3.proxy.heal()
@@ -71,7 +75,7 @@ def test_an_outage_delays_no_step_and_loses_no_line(run: Run, s3: S3, monkeypatc
 
 
 def test_events_are_written_before_the_next_step(run: Run, s3: S3) -> None:
-    with Recorder(run, recipe(), first_step=0) as recorder:
+    with Recorder(run, first_step=0) as recorder:
         recorder.event("3 of 8 CPUs read")
         wait_until(lambda: read_lines(run.events_uri), what="the event is written")
 
@@ -82,40 +86,40 @@ def test_events_are_written_before_the_next_step(run: Run, s3: S3) -> None:
 def test_failing_storage_is_an_error_and_the_run_resumes(
     fault: Answer, message: str, run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Recorder(run, recipe(), first_step=0) as recorder:
+    with Recorder(run, first_step=0) as recorder, writer(run) as checkpointing:
         record(recorder, 1)
-        recorder.checkpoint(STATE, {}, Progress(1))
+        save(recorder, checkpointing, 1)
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.2)
-    recorder = Recorder(run, recipe(), first_step=1)
+    recorder, checkpointing = Recorder(run, first_step=1), writer(run)
     s3.proxy.fail(fault, "metrics.jsonl")
     record(recorder, 2)
-    recorder.checkpoint(STATE, {}, Progress(2))
+    save(recorder, checkpointing, 2)
     wait_until(lambda: recorder.storage_error() is not None, what=lambda: f"a fault; requests: {s3.proxy.requests}")
     assert message in str(recorder.storage_error()) and run.metrics_uri in str(recorder.storage_error())
     num_requests = len(s3.proxy.requests)
-    with pytest.raises(CheckpointFailed, match=f"step 2 .*{message}"):
-        recorder.__exit__(None, None, None)
+    with pytest.raises(CheckpointFailed, match=f"step 2 .*{message}"), recorder, checkpointing:
+        pass
     assert len(s3.proxy.requests) == num_requests  # what failed until the timeout is not retried at the end
     s3.proxy.heal()
     # there is no checkpoint whose lines are missing
     assert [one.steps_done for one in checkpoints(run.uri)] == [1]
     assert recorded(run) == [1]
-    with Recorder(run, recipe(), first_step=1) as recorder:
+    with Recorder(run, first_step=1) as recorder, writer(run) as checkpointing:
         record(recorder, 2)
-        recorder.checkpoint(STATE, {}, Progress(2))
+        save(recorder, checkpointing, 2)
     assert recorded(run) == [1, 2]
     assert [one.steps_done for one in checkpoints(run.uri)] == [2, 1]
 
 
 def test_an_error_at_the_end_is_raised_unless_the_run_failed(run: Run, s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retries, "RETRY_TIMEOUT_S", 0.1)
-    recorder = Recorder(run, recipe(), first_step=0)
+    recorder = Recorder(run, first_step=0)
     recorder.step({"step": 1})
     s3.proxy.fail(INTERNAL_ERROR)
     with pytest.raises(StorageError, match=r"metrics\.jsonl cannot be written"), recorder:
         pass
     s3.proxy.heal()
-    recorder = Recorder(run, recipe(), first_step=0)
+    recorder = Recorder(run, first_step=0)
     s3.proxy.fail(INTERNAL_ERROR)
     with pytest.raises(KeyError, match="what ended the run is not hidden"), recorder:
         raise KeyError("what ended the run is not hidden")
@@ -127,40 +131,43 @@ def test_a_driver_that_lost_its_lease_stops_writing(
 ) -> None:
     monkeypatch.setattr(Recorder, "_LOCAL_PERIOD_S", -1.0)
     run = Run(s3.uri if kind == "s3" else str(tmp_path), "first")
-    with hold_lease(run.uri) as fence, Recorder(run, recipe(), first_step=0, fence=fence) as recorder:
+    with (
+        hold_lease(run.uri) as fence,
+        Recorder(run, first_step=0, fence=fence) as recorder,
+        writer(run, fence) as checkpointing,
+    ):
         record(recorder, 1)
-        recorder.checkpoint(STATE, {}, Progress(1))
+        save(recorder, checkpointing, 1)
     manifest = json.loads(filesystem.read_bytes(f"{run.uri}/checkpoint_000000001/manifest.json"))
     assert manifest["generation"] == 1
-    recorder = Recorder(run, recipe(), first_step=1, fence=fence)
+    recorder, checkpointing = Recorder(run, first_step=1, fence=fence), writer(run, fence)
     with hold_lease(run.uri) as second:
         before = {uri: filesystem.read_bytes(uri) for uri in (run.metrics_uri, run.events_uri, run.quarantine_uri)}
         record(recorder, 2)
         recorder.anomaly(Anomaly(2, "an anomaly", {}, []))
-        recorder.checkpoint(STATE, {}, Progress(2))
+        save(recorder, checkpointing, 2)
         wait_until(lambda: recorder.storage_error() is not None, what="a fault")
         assert f"taken over by process {os.getpid()}" in str(recorder.storage_error())
-        with pytest.raises(CheckpointFailed, match="taken over"):
-            recorder.__exit__(None, None, None)
+        with pytest.raises(CheckpointFailed, match="taken over"), recorder, checkpointing:
+            pass
         assert {uri: filesystem.read_bytes(uri) for uri in before} == before
         assert [one.steps_done for one in checkpoints(run.uri)] == [1]
         assert not filesystem.exists(run.anomaly_uri(2))
         with pytest.raises(RunTakenOver):  # nor does a restarted worker
-            Recorder(run, recipe(), first_step=0, fence=fence)
+            Recorder(run, first_step=0, fence=fence)
         assert filesystem.read_bytes(run.metrics_uri) == before[run.metrics_uri]
-        with Recorder(run, recipe(), first_step=1, fence=second) as recorder:
+        with Recorder(run, first_step=1, fence=second) as recorder:
             record(recorder, 2)
     assert recorded(run) == [1, 2]
 
 
 ON_A_FULL_DISK = """
 import resource, sys
-from mulan.recipes.registry import load_recipe, named_recipes
 from mulan.storage.errors import StorageError
 from mulan.runs.recorder import Recorder
 from mulan.runs.run import Run
 
-recorder = Recorder(Run(sys.argv[1], "first"), load_recipe("demo_miniature", []), first_step=0)
+recorder = Recorder(Run(sys.argv[1], "first"), first_step=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
 for step in range(1, 9):
     recorder.step({"step": step})
@@ -182,6 +189,6 @@ def test_a_full_disk_is_an_error(tmp_path: Path) -> None:
     run = Run(str(tmp_path), "first")
     lines = recorded(run)
     assert lines == list(range(1, len(lines) + 1)) and 0 < len(lines) < 8
-    with Recorder(run, recipe(), first_step=2) as recorder:
+    with Recorder(run, first_step=2) as recorder:
         record(recorder, 3)
     assert recorded(run) == [1, 2, 3]

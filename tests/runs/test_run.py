@@ -9,12 +9,12 @@ import torch
 
 from mulan.config.recipe import Recipe
 from mulan.recipes.registry import load_recipe
-from mulan.runs.checkpoint import write_checkpoint
 from mulan.runs.lease import RunHeld, RunTakenOver
 from mulan.runs.run import NOT_IN_EARLIER_RECIPES, Run, RunError
 from mulan.storage import filesystem
 from mulan.storage.errors import StoragePermanentError
 from mulan.training.state import Progress
+from tests.checkpoints import write_checkpoint
 
 INDEX = "0123456789abcdef" * 4
 

@@ -10,6 +10,7 @@ from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Schedule
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.state_parts import PartCopy
 from mulan.tasks.evaluation import ValidationEvaluation
 from mulan.tasks.task import Task, task_of
 from mulan.training.engines.base import CheckpointedEngine
@@ -17,6 +18,7 @@ from mulan.training.loop import train
 from mulan.training.observer import NullObserver
 from mulan.training.state import Progress
 from mulan.training.worker import prepare_engine
+from tests.checkpoints import whole_state
 
 
 class InlineObserver(NullObserver):
@@ -31,11 +33,9 @@ class InlineObserver(NullObserver):
         self.lines.append(metrics)
 
     def on_checkpoint(self, metrics: dict[str, Any], progress: Progress) -> None:
-        state = self.engine.state()
-        if rank_and_world_size()[0] == 0:
-            write_checkpoint(self._run_uri, state, progress)
+        write_checkpoint(self._run_uri, PartCopy(self.engine.own_state()), progress)
         if progress.steps_done == self._steps:
-            self.final = state
+            self.final = whole_state(self.engine)
 
 
 def train_inline(

@@ -27,6 +27,7 @@ from mulan.training.engines.base import CheckpointedEngine
 from mulan.training.health import MAX_ANOMALIES, Anomaly, HealthWatch
 from mulan.training.state import Progress
 from mulan.training.step import train_step
+from tests.checkpoints import whole_state
 from tests.processes import run_in_processes
 from tests.training.inline import InlineObserver, train_inline
 
@@ -105,7 +106,7 @@ class RecordingObserver(InlineObserver):
 
     def on_step(self, metrics: dict[str, Any]) -> None:
         self.result.lines.append(metrics)
-        state = self.engine.state()
+        state = whole_state(self.engine)
         if rank_and_world_size()[0] == 0:
             self.result.states[metrics["step"]] = state
 

@@ -1,6 +1,8 @@
 """Tests the setup of a training process. Engines with sharded states are tested where they are defined."""
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,20 +10,22 @@ import torch
 
 from mulan.config.recipe import Recipe
 from mulan.model.audio_encoder import TrainedModel
+from mulan.runs.checkpoint import read_newest
 from mulan.tasks.task import task_of
 from mulan.training import worker
 from mulan.training.engines.torch import TorchEngine
-from mulan.training.state import Checkpoint, Progress
+from mulan.training.state import Checkpoint, Progress, SavedState
+from tests.checkpoints import write_checkpoint
 from tests.training.small import small
 
 
 class RestoredEngine(TorchEngine):
     """The plain engine, which needs no process group; records the arguments of the restoration."""
 
-    restored: tuple[dict[str, torch.Tensor], int, int] | None = None
+    restored: tuple[list[str], int, int] | None = None
 
-    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
-        self.restored = dict(state), steps_done, updates
+    def restore_optimizer(self, state: SavedState, steps_done: int, *, updates: int) -> None:
+        self.restored = sorted(state), steps_done, updates
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +34,10 @@ def plain_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
+
+
+def open_files() -> list[str]:
+    return [os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()]
 
 
 def prepare(recipe: Recipe, checkpoint: Checkpoint | None = None) -> RestoredEngine:
@@ -66,13 +74,17 @@ def test_the_model_is_inspected_before_its_engine_is_built(monkeypatch: pytest.M
     assert len(seen) == 1
 
 
-def test_a_checkpoint_is_restored_and_then_released() -> None:
+def test_a_checkpoint_is_restored_and_then_closed(tmp_path: Path) -> None:
     recipe = small("m_resnet50")
     saved = prepare(recipe.replace({"train.seed": 5}))
     state = {f"weights.{name}": tensor for name, tensor in saved.module.state_dict().items()}
     state["exp_avg.temperature"] = torch.ones(())
-    checkpoint = Checkpoint("run/checkpoint_000000003", Progress(3, updates_skipped=1), dict(state))
+    write_checkpoint(str(tmp_path), state, Progress(3, updates_skipped=1))
+    checkpoint = read_newest(str(tmp_path), on_corrupt=pytest.fail)
     restored = prepare(recipe, checkpoint)
     assert differing(restored, saved) == []
-    assert restored.restored == (state, 3, 2)
-    assert checkpoint.state == {}  # its memory-mapped file would stay in memory and on disk
+    assert restored.restored == (sorted(state), 3, 2)
+    assert checkpoint is not None
+    assert list(checkpoint.state) == []
+    checkpoint_file = str(tmp_path / "checkpoint_000000003")
+    assert not [path for path in open_files() if path.startswith(checkpoint_file)]  # removed files would stay on disk

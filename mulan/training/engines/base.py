@@ -1,12 +1,13 @@
 """The interface of an engine, which holds a model and its optimizer on one worker."""
 
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 
 from mulan.data.batch import Batch
 from mulan.model.device_batch import DeviceBatch
+from mulan.training.state import SavedState
+from mulan.training.tensor_slices import TensorSlice
 
 
 class Engine(Protocol):
@@ -51,20 +52,19 @@ class Engine(Protocol):
 class CheckpointedEngine(Engine, Protocol):
     """An engine whose state can be saved and restored."""
 
-    def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
-        """Returns the unsharded state on the CPU. Collective.
+    def own_state(self) -> list[TensorSlice]:
+        """Returns this worker's share of the state, in the memory that training changes; needs no communication.
 
-        Args:
-            kept: If False, this worker only takes part in the collectives, with one tensor in memory at a time, and
-                returns an empty dict.
+        The shares of all workers have each element of the state once: what ZeRO shards is in the share of its owner,
+        and what all workers hold is divided evenly.
 
         Returns:
-            Weights and buffers (``weights.NAME``), Adam's moments (``exp_avg.NAME``, ``exp_avg_sq.NAME``) and, if
-            ``optim.ema_decay`` is not 0, averaged weights (``ema.NAME``).
+            Slices of weights and buffers (``weights.NAME``), Adam's moments (``exp_avg.NAME``, ``exp_avg_sq.NAME``)
+            and, if ``optim.ema_decay`` is not 0, averaged weights (``ema.NAME``).
         """
 
-    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
-        """Restores moments and averaged weights from :meth:`state`. Collective.
+    def restore_optimizer(self, state: SavedState, steps_done: int, *, updates: int) -> None:
+        """Restores what this worker holds of moments and averaged weights, in place.
 
         Args:
             state: The state; its weights must already be loaded into the model.

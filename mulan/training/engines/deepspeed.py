@@ -6,7 +6,7 @@ checkpoints do not depend on the stage.
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import deepspeed
@@ -14,18 +14,16 @@ import deepspeed.ops
 import torch
 import torch.distributed as dist
 from deepspeed.utils import logger as deepspeed_logger
-from deepspeed.utils import (
-    safe_get_full_optimizer_state,
-    safe_set_full_optimizer_state,
-    safe_set_local_optimizer_state,
-)
+from deepspeed.utils import safe_get_local_optimizer_state
 
 from mulan.config.recipe import Recipe
 from mulan.config.sections import BatchConfig, OptimConfig, TrainConfig
 from mulan.data.batch import Batch
-from mulan.distributed.collectives import all_gather, all_reduce_sum
+from mulan.distributed.collectives import all_reduce_sum, rank_and_world_size
 from mulan.model.device_batch import DeviceBatch, to_device
 from mulan.training.optimizer import adam, set_learning_rate
+from mulan.training.state import SavedState
+from mulan.training.tensor_slices import TensorSlice, share_of
 from mulan.training.weight_average import WeightAverage
 
 # DeepSpeed would compile this op on CPUs, although only inference uses it. A process that is killed during the
@@ -61,14 +59,17 @@ class DeepSpeedEngine:
         self._workers = dist.get_world_size()
         self.micro_batches = batch.micro_batches
         self.micro_batches_per_worker = self.micro_batches // self._workers
-        self._steps_done, self._has_moments = 0, False
+        self._steps_done = 0
+        self._adam = adam(model, optim)
         self._engine, *_ = deepspeed.initialize(
             model=model.to(device),
-            optimizer=adam(model, optim),
+            optimizer=self._adam,
             config=deepspeed_config(batch, optim, train, workers=self._workers),
             dist_init_required=False,
         )
         self._engine.train()
+        for updated in self._updated_tensors():  # Adam would create its moments in the first update
+            self._adam.state_of(updated)
         self._average = WeightAverage(self._own_weights(), decay=optim.ema_decay) if optim.ema_decay else None
 
     @classmethod
@@ -118,26 +119,18 @@ class DeepSpeedEngine:
         if self._stage == 3:
             self._engine.optimizer.checkpoint_event_epilogue()  # gathers the small tensors that are never released
 
-    def state(self, *, kept: bool = True) -> dict[str, torch.Tensor]:
-        whole = self._whole_tensors()
-        if kept:
-            return {name: t.detach().to("cpu", copy=True, memory_format=torch.contiguous_format) for name, t in whole}
-        for _ in whole:  # takes part in the collective gather
-            pass
-        return {}
+    def own_state(self) -> list[TensorSlice]:
+        held = list(self._held())
+        shared = share_of((one for one, is_shared in held if is_shared), *rank_and_world_size())
+        return [*(one for one, is_shared in held if not is_shared), *shared]
 
-    def restore_optimizer(self, state: Mapping[str, torch.Tensor], steps_done: int, *, updates: int) -> None:
-        self._create_optimizer_state()
-        self._link_moments()
-        for name, parameter in self._named_trained():
-            for moment in MOMENTS:
-                self._set_moment(parameter, moment, state[f"{moment}.{name}"])
-            if self._average is not None:
-                whole = state[f"ema.{name}"]
-                own = self._own_shard(parameter, whole) if self._stage == 3 else whole
-                self._average.tensors[name].copy_(own)
-        self._set_adam_steps(updates)
-        self._steps_done, self._has_moments = steps_done, True
+    def restore_optimizer(self, state: SavedState, steps_done: int, *, updates: int) -> None:
+        for one, _ in self._held():
+            if not one.name.startswith("weights."):
+                state.read_into(one.name, one.values, start=one.start)
+        for of_tensor in self._adam.state.values():
+            of_tensor["step"].fill_(float(updates))
+        self._steps_done = steps_done
 
     def _skip_update(self) -> None:
         """Performs a step of stage 0 without the update, in which DeepSpeed only counts the micro-batch."""
@@ -151,64 +144,57 @@ class DeepSpeedEngine:
         # every worker has the whole gradient; after averaging, all agree on whether the norm is finite
         return float(all_reduce_sum(torch.nn.utils.get_total_norm(gradients)) / self._workers)
 
-    def _whole_tensors(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Yields the tensors of a checkpoint, and gathers them one at a time to save memory. Collective."""
-        self._link_moments()
+    def _held(self) -> Iterator[tuple[TensorSlice, bool]]:
+        """Yields what this worker holds of the tensors of a checkpoint, and whether all workers hold the same."""
         persistent = self.module.state_dict().keys()
         for name, buffer in self.module.named_buffers():
             if name in persistent:
-                yield f"weights.{name}", buffer
-        for name, parameter in self.module.named_parameters():
-            weight = self._full_weight(parameter)
-            yield f"weights.{name}", weight
-            for moment in MOMENTS if parameter.requires_grad else ():
-                full = self._full_moment(parameter, moment)
-                yield f"{moment}.{name}", torch.zeros_like(weight) if full is None else full
-            if self._average is not None and parameter.requires_grad:
-                yield f"ema.{name}", self._whole(parameter, self._average.tensors[name])
+                yield TensorSlice.whole(f"weights.{name}", buffer), True
+        parameters: Iterator[tuple[str, Any]] = self.module.named_parameters()
+        for name, parameter in parameters:
+            held = parameter.ds_tensor if self._stage == 3 else parameter
+            yield from self._replica_or_shard(f"weights.{name}", parameter, held)
+            if not parameter.requires_grad:
+                continue
+            for moment in MOMENTS:
+                yield from self._held_moment(name, parameter, moment)
+            if self._average is not None:
+                yield from self._replica_or_shard(f"ema.{name}", parameter, self._average.tensors[name])
 
-    def _full_weight(self, parameter: torch.nn.Parameter) -> torch.Tensor:
-        if self._stage < 3:  # DeepSpeed's master weights are the same: everything is float32
-            return parameter
-        with deepspeed.zero.GatheredParameters([parameter]):
-            return parameter.detach().clone()
+    def _replica_or_shard(self, name: str, parameter: Any, held: torch.Tensor) -> Iterator[tuple[TensorSlice, bool]]:
+        """Yields a tensor of the shape of a parameter, of which each worker has a shard at stage 3.
 
-    def _full_moment(self, parameter: torch.nn.Parameter, moment: str) -> torch.Tensor | None:
-        full: torch.Tensor | None
-        if not self._has_moments:  # Adam creates them in its first update
-            return None
-        if self._stage == 0:
-            full = self._engine.optimizer.state[parameter].get(moment)
-        else:
-            full = safe_get_full_optimizer_state(parameter, moment)
-        return full
-
-    def _set_moment(self, parameter: torch.nn.Parameter, moment: str, value: torch.Tensor) -> None:
-        if self._stage == 0:
-            self._engine.optimizer.state[parameter][moment].copy_(value)
-        elif self._stage == 3:
-            safe_set_local_optimizer_state(parameter, self._own_shard(parameter, value), moment)
-        else:
-            safe_set_full_optimizer_state(parameter, value, moment)
-
-    def _whole(self, parameter: Any, own: torch.Tensor) -> torch.Tensor:
-        """Returns a whole tensor from what each worker holds of it: at stage 3 its shard, the inverse of _own_shard."""
-        return all_gather(own)[: parameter.ds_numel].view(parameter.ds_shape) if self._stage == 3 else own
-
-    def _own_shard(self, parameter: Any, value: torch.Tensor) -> torch.Tensor:
-        """Returns this worker's shard of a tensor at stage 3, padded as by ZeRO.
-
-        DeepSpeed's own setters of full tensors do not pad, and fail for the temperature, which is a scalar.
+        A shard is one of W rows of ceil(n / W) elements, the last ones padded.
         """
-        size = parameter.ds_tensor.numel()
-        padded = torch.nn.functional.pad(value.flatten(), (0, size * self._workers - value.numel()))
-        return padded[size * dist.get_rank() :][:size].to(self.device)
+        if self._stage < 3:
+            yield TensorSlice.whole(name, held), True
+            return
+        start = held.numel() * dist.get_rank()
+        numel = min(held.numel(), parameter.ds_numel - start)
+        if numel > 0:
+            yield TensorSlice(name, tuple(parameter.ds_shape), start, held.detach().view(-1)[:numel]), False
 
-    def _create_optimizer_state(self) -> None:
-        """Updates once with a zero gradient at learning rate 0, since ZeRO creates the moments in its first update."""
-        for group in self._engine.optimizer.param_groups:
-            group["lr"] = 0.0
-        self._update_by([torch.zeros(part.numel, device=self.device) for part in self._parts()])
+    def _held_moment(self, name: str, parameter: Any, moment: str) -> Iterator[tuple[TensorSlice, bool]]:
+        if self._stage == 0:
+            yield TensorSlice.whole(f"{moment}.{name}", self._adam.state[parameter][moment]), True
+        elif self._stage == 3:
+            shard = safe_get_local_optimizer_state(parameter, moment)  # in the optimizer's memory
+            yield from self._replica_or_shard(f"{moment}.{name}", parameter, shard)
+        elif (mapping := parameter._hp_mapping) is not None:  # the part of the parameter that this worker updates
+            flat = self._adam.state[self._updated_tensors()[mapping.param_group_index]][moment]
+            within, address = mapping.lp_fragment_address, mapping.hp_fragment_address
+            values = flat[address.start : address.start + address.numel]
+            yield TensorSlice(f"{moment}.{name}", tuple(parameter.shape), within.start, values), False
+
+    def _updated_tensors(self) -> list[torch.nn.Parameter]:
+        """Returns the tensors that Adam updates on this worker; with ZeRO, a flat one for each of :meth:`_parts`."""
+        if self._stage == 0:
+            return self._trained()
+        optimizer = self._engine.optimizer
+        updated: list[torch.nn.Parameter] = (
+            optimizer.fp32_partitioned_groups_flat if self._stage == 3 else optimizer.single_partition_of_fp32_groups
+        )
+        return updated
 
     def _parts(self) -> list["_Part"]:
         """Returns the parameters that this worker updates, grouped as ZeRO flattens them."""
@@ -231,7 +217,6 @@ class DeepSpeedEngine:
         return {name: p.ds_tensor if self._stage == 3 else p.detach() for name, p in self._named_trained()}
 
     def _end_update(self) -> None:
-        self._has_moments = True
         if self._average is not None:
             self._average.update(self._own_weights())
 
@@ -248,24 +233,6 @@ class DeepSpeedEngine:
         optimizer.step()
         for parameter in self._trained():
             parameter.grad = None
-
-    def _link_moments(self) -> None:
-        """Makes DeepSpeed link the moments of every parameter again.
-
-        At stages 1 and 2 it links them only once, after the first step of the *first* parameter group, when the other
-        groups do not have moments yet.
-        """
-        if self._stage in (1, 2):
-            self._engine.optimizer._hp_optimizer_states_linked = False
-            self._engine.optimizer._lazy_init_hp_params_optimizer_state()
-
-    def _set_adam_steps(self, updates: int) -> None:
-        optimizer = self._engine.optimizer
-        for state in getattr(optimizer, "optimizer", optimizer).state.values():
-            if isinstance(state.get("step"), torch.Tensor):
-                state["step"].fill_(float(updates))
-            elif "step" in state:
-                state["step"] = updates
 
 
 class _Part(NamedTuple):

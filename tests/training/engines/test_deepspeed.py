@@ -5,8 +5,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+import deepspeed
 import pytest
 import torch
+from deepspeed.utils import safe_get_full_optimizer_state
 from transformers import BertConfig, BertModel
 
 from mulan.config.recipe import Recipe
@@ -14,11 +16,13 @@ from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import rank_and_world_size
 from mulan.model.towers.text import TextTower
 from mulan.runs.checkpoint import read_newest, write_checkpoint
+from mulan.runs.state_parts import PartCopy
 from mulan.tasks.task import task_of
 from mulan.training.engines.deepspeed import DeepSpeedEngine
 from mulan.training.engines.exact import build_engine
-from mulan.training.state import Progress, weights
+from mulan.training.state import Checkpoint, Progress, load_weights
 from mulan.training.step import train_step
+from tests.checkpoints import State, whole_state
 from tests.processes import run_in_processes
 from tests.training.same import differing
 from tests.training.small import batches_of, small
@@ -34,7 +38,6 @@ KINDS = {
 """Settings of each kind of run."""
 EXACT = ("float32", "bf16")
 STEPS = 4
-State = dict[str, torch.Tensor]
 
 
 class Leg(NamedTuple):
@@ -56,8 +59,10 @@ class LegResult(NamedTuple):
     lines: list[dict[str, float]]
     restored: bool
     """True if every restored tensor was bitwise equal to the checkpoint, or if there was no checkpoint."""
+    saved: bool
+    """True if every saved tensor was bitwise equal to the one that DeepSpeed gathers, or if none was saved."""
     state: State
-    """The final state, in the first process only."""
+    """The final state."""
 
 
 def recipe(leg: Leg) -> Recipe:
@@ -66,36 +71,53 @@ def recipe(leg: Leg) -> Recipe:
     return small("m_resnet50", "batch.micro_batches=2", "batch.pairs_per_micro_batch=4", *settings)
 
 
-def engine_after(found: State, one: Recipe, steps_done: int) -> DeepSpeedEngine:
+def engine_after(found: Checkpoint | None, one: Recipe) -> DeepSpeedEngine:
     torch.manual_seed(0)
     sizes = {"hidden_size": 12, "intermediate_size": 24, "num_attention_heads": 2, "num_hidden_layers": 1}
     bert = BertModel(BertConfig(**sizes, hidden_dropout_prob=0.1), add_pooling_layer=False)
     bert.embeddings.requires_grad_(False)
     model = task_of(one).build_model(TextTower(bert))
     if found:
-        model.load_state_dict(weights(found))
+        load_weights(model, found.state)
     engine = build_engine(model, one, device=torch.device("cpu"))
     if found:
-        engine.restore_optimizer(found, steps_done, updates=steps_done)
+        steps_done = found.progress.steps_done
+        engine.restore_optimizer(found.state, steps_done, updates=steps_done)
     return engine
+
+
+def gathered(engine: DeepSpeedEngine, stage: int) -> State:
+    """Returns weights and moments as DeepSpeed gathers them, tensor by tensor. Collective."""
+    whole: State = {}
+    for name, parameter in engine.module.named_parameters():
+        with deepspeed.zero.GatheredParameters([parameter] if stage == 3 else []):
+            whole[f"weights.{name}"] = parameter.detach().clone()
+        for moment in ("exp_avg", "exp_avg_sq") if parameter.requires_grad else ():
+            if stage == 0:
+                full = engine._engine.optimizer.state[parameter][moment]
+            else:
+                full = safe_get_full_optimizer_state(parameter, moment)
+            whole[f"{moment}.{name}"] = full.detach().clone()
+    return whole
 
 
 def train_leg(leg: Leg, folder: str) -> LegResult:
     found = read_newest(f"{folder}/{leg.after}", on_corrupt=pytest.fail) if leg.after else None
-    state, first_step = (found.state, found.progress.steps_done) if found else ({}, 0)
+    first_step = found.progress.steps_done if found else 0
     one, (rank, workers) = recipe(leg), rank_and_world_size()
-    engine = engine_after(state, one, first_step)
-    restored = not found or not differing(engine.state(), state)
-    statistics, lines = RunningStatistics(engine.module), []
+    engine = engine_after(found, one)
+    restored = not found or not differing(whole_state(engine), dict(found.state))
+    statistics, lines, saved = RunningStatistics(engine.module), [], True
     share = one.batch.micro_batches // workers
     for step in range(first_step, leg.until):
         own = batches_of(one, step)[rank * share : (rank + 1) * share]
         lines.append(train_step(engine, own, statistics, task_of(one), one.train))
         if step + 1 == leg.saved:
-            saved = engine.state(kept=rank == 0)
-            if rank == 0:
-                write_checkpoint(f"{folder}/{leg.name}", saved, Progress(leg.saved))
-    return LegResult(lines, restored, engine.state(kept=rank == 0))
+            write_checkpoint(f"{folder}/{leg.name}", PartCopy(engine.own_state()), Progress(leg.saved))
+            written = read_newest(f"{folder}/{leg.name}", on_corrupt=pytest.fail)
+            reference = gathered(engine, leg.stage)
+            saved = written is not None and not differing({n: written.state[n] for n in reference}, reference)
+    return LegResult(lines, restored, saved, whole_state(engine))
 
 
 def train_legs(legs: list[Leg], folder: str) -> dict[str, LegResult]:
@@ -161,6 +183,10 @@ def test_the_restored_state_is_bitwise_equal_to_the_saved_one(runs: Runs) -> Non
     }
 
 
+def test_the_saved_state_is_bitwise_equal_to_the_one_that_deepspeed_gathers(runs: Runs) -> None:
+    assert [name for name, ranks in runs.items() if not all(rank.saved for rank in ranks)] == []
+
+
 def test_the_same_layout_resumes_bitwise(runs: Runs) -> None:
     same = [name for name in runs if len(layouts_of(name)) == 2 and len(set(layouts_of(name))) == 1]
     assert len(same) == len([name for name in runs if len(layouts_of(name)) == 1])
@@ -204,7 +230,7 @@ def test_without_exact_sums_other_layouts_resume_with_similar_losses(runs: Runs)
 
 def engine_in_empty_cache(folder: str) -> list[str]:
     os.environ["TORCH_EXTENSIONS_DIR"] = folder
-    engine_after({}, recipe(Leg("", stage=2, kind="float32")), 0)
+    engine_after(None, recipe(Leg("", stage=2, kind="float32")))
     return os.listdir(folder)
 
 
@@ -220,9 +246,3 @@ def test_trained_weights_have_an_average_if_the_recipe_asks_for_it(runs: Runs) -
         assert found == (trained if kind == "float32" else set())
         for name in found:
             assert not torch.equal(state[f"ema.{name}"], state[f"weights.{name}"]), name
-
-
-def test_only_the_first_worker_returns_the_state(runs: Runs) -> None:
-    for name, (first, *others) in runs.items():
-        assert first.state, name
-        assert all(not rank.state for rank in others), name

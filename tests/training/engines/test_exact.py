@@ -17,6 +17,7 @@ from mulan.tasks.task import task_of
 from mulan.training.engines.exact import build_engine
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import queue_gradients, train_step
+from tests.checkpoints import whole_state
 from tests.processes import run_in_processes
 from tests.training.same import differing
 from tests.training.small import batches_of, small
@@ -37,7 +38,7 @@ def after_one_step(one: Recipe, text_tower: TextTower | None = None) -> tuple[di
     engine = build_engine(model, one, device=torch.device("cpu"))
     share = one.batch.micro_batches // workers
     own = batches_of(one, 0)[rank * share : (rank + 1) * share]
-    return train_step(engine, own, RunningStatistics(engine.module), task_of(one), one.train), engine.state()
+    return train_step(engine, own, RunningStatistics(engine.module), task_of(one), one.train), whole_state(engine)
 
 
 def xlm() -> TextTower:

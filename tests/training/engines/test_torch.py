@@ -14,6 +14,7 @@ from mulan.training.engines.deepspeed import DeepSpeedEngine
 from mulan.training.engines.exact import build_engine
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import train_step
+from tests.checkpoints import whole_state
 from tests.processes import run_in_processes
 from tests.training.same import differing, digests
 from tests.training.small import batches_of, small, torch_engine
@@ -60,7 +61,7 @@ def in_deepspeed(recipe: Recipe) -> Trained:
     lines = train(engine, recipe)
 
     def weights() -> dict[str, str]:
-        return digests({name: tensor for name, tensor in engine.state().items() if name.startswith("weights.")})
+        return digests({name: tensor for name, tensor in whole_state(engine).items() if name.startswith("weights.")})
 
     return Trained(lines, *before_and_in_validation(engine, weights))
 

@@ -1,0 +1,177 @@
+"""Parts of a state: files in the format safetensors with whole tensors and slices of tensors.
+
+A part is written by one worker. An entry of its name is a whole tensor; any other entry is a slice, about which the
+metadata of the file says, as JSON by the name of the entry, the ``tensor``, its whole ``shape`` and the ``start`` in
+the flattened tensor. So a file of whole tensors is a part as well.
+"""
+
+import json
+import math
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import save_file
+
+from mulan.training.state import SavedState
+from mulan.training.tensor_slices import TensorSlice
+
+DTYPES = {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F32": torch.float32,
+    "F64": torch.float64,
+}
+"""Types of tensors by their names in the header of a file."""
+
+
+class PartCopy:
+    """A copy of slices in a single block of memory on the CPU, which later changes of their tensors do not affect."""
+
+    def __init__(self, slices: Iterable[TensorSlice]) -> None:
+        # the largest types come first, so that each entry begins at a multiple of its size
+        ordered = sorted(slices, key=lambda one: -one.values.element_size())
+        self.nbytes = sum(one.values.nbytes for one in ordered)
+        """Size of all elements in bytes."""
+        on_gpu = any(one.values.is_cuda for one in ordered)
+        block = torch.empty(self.nbytes, dtype=torch.uint8, pin_memory=on_gpu)
+        self._entries: dict[str, torch.Tensor] = {}
+        self._metadata: dict[str, str] = {}
+        offset = 0
+        for one in ordered:
+            copied = block[offset : offset + one.values.nbytes].view(one.values.dtype).view(one.values.shape)
+            copied.copy_(one.values, non_blocking=True)
+            offset += one.values.nbytes
+            self._add(one, copied)
+        if on_gpu:
+            torch.cuda.current_stream().synchronize()
+
+    def _add(self, one: TensorSlice, copied: torch.Tensor) -> None:
+        if one.is_whole:
+            self._entries[one.name] = copied.view(one.shape)
+            return
+        entry = f"{one.name}[{one.start}:{one.start + copied.numel()}]"
+        self._entries[entry] = copied
+        self._metadata[entry] = json.dumps({"tensor": one.name, "shape": one.shape, "start": one.start})
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Writes the part without a further copy in memory.
+
+        Raises:
+            OSError, SafetensorError: The file cannot be written.
+        """
+        save_file(self._entries, path, self._metadata or None)
+
+
+class _Piece(NamedTuple):
+    """A stored slice."""
+
+    start: int
+    numel: int
+    file: int
+    """Descriptor of the file."""
+    offset: int
+    """Position of the first element in the file, in bytes."""
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    """Shape of the whole tensor."""
+
+
+class StoredState(SavedState):
+    """The state in the parts of a checkpoint, of which only what is asked for is read, into the memory where it stays.
+
+    The readers of safetensors map whole files, whose pages then count as memory of the process, or read whole entries.
+    """
+
+    def __init__(self, paths: Iterable[str]) -> None:
+        """Opens the files, which may be removed afterwards.
+
+        Raises:
+            ValueError: The parts do not have each element of each tensor exactly once.
+        """
+        pieces: dict[str, list[_Piece]] = defaultdict(list)
+        with ExitStack() as opened:
+            for path in paths:
+                file = opened.enter_context(open(path, "rb", buffering=0))
+                for name, piece in _pieces(file.fileno()):
+                    pieces[name].append(piece)
+            self._pieces = {name: sorted(found) for name, found in pieces.items()}
+            for name in self._pieces:
+                self._check(name)
+            self._files = opened.pop_all()
+
+    def _check(self, name: str) -> None:
+        end = 0
+        for piece in self._pieces[name]:
+            if piece.start != end:
+                break
+            end += piece.numel
+        else:
+            if end == math.prod(self.shape(name)):
+                return
+        raise ValueError(f"the parts of the checkpoint do not have {name} exactly once from element {end} on")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._pieces)
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._pieces  # without reading it
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        tensor = torch.empty(self.shape(name), dtype=self._pieces[name][0].dtype)
+        self.read_into(name, tensor)
+        return tensor
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._pieces[name][0].shape
+
+    def read_into(self, name: str, target: torch.Tensor, *, start: int = 0) -> None:
+        dtype = self._pieces[name][0].dtype
+        if target.device.type != "cpu" or target.dtype != dtype or not target.is_contiguous():
+            stored = torch.empty(target.shape, dtype=dtype)
+            self.read_into(name, stored, start=start)
+            target.copy_(stored)
+            return
+        flat, stop = target.detach().view(-1), start + target.numel()
+        for piece in self._pieces[name]:
+            first, last = max(start, piece.start), min(stop, piece.start + piece.numel)
+            if first < last:
+                offset = piece.offset + (first - piece.start) * dtype.itemsize
+                _read(piece.file, flat[first - start : last - start], offset)
+
+    def close(self) -> None:
+        self._files.close()
+        self._pieces.clear()
+
+
+def _pieces(file: int) -> Iterator[tuple[str, _Piece]]:
+    length = int.from_bytes(os.pread(file, 8, 0), "little")
+    header: dict[str, Any] = json.loads(os.pread(file, length, 8))
+    metadata = header.pop("__metadata__", {})
+    for entry, about in header.items():
+        whole = {"tensor": entry, "shape": about["shape"], "start": 0}
+        of = json.loads(metadata[entry]) if entry in metadata else whole
+        offset = 8 + length + about["data_offsets"][0]
+        numel, dtype, shape = math.prod(about["shape"]), DTYPES[about["dtype"]], tuple(of["shape"])
+        yield of["tensor"], _Piece(of["start"], numel, file, offset, dtype, shape)
+
+
+def _read(file: int, target: torch.Tensor, offset: int) -> None:
+    unread = target.view(torch.uint8).numpy().data
+    while unread:  # a call reads at most 2 GiB
+        count = os.preadv(file, [unread], offset)
+        if not count:
+            raise ValueError("a part of the checkpoint has been truncated since it was verified")
+        unread, offset = unread[count:], offset + count
