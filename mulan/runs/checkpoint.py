@@ -83,7 +83,8 @@ def write_checkpoint(
         after()
         if fence is not None:
             fence.check()
-        filesystem.remove(filesystem.join(uri, MANIFEST))  # of a checkpoint of this step, whose parts are replaced
+        if rank == 0:  # a manifest of this step does not match parts that others may have replaced already
+            filesystem.remove(filesystem.join(uri, MANIFEST))
         return _write_part(uri, f"state-{rank:05d}-of-{workers:05d}{PART_SUFFIX}", part)
 
     def write_rest() -> None:

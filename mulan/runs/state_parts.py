@@ -42,18 +42,16 @@ class PartCopy:
         ordered = sorted(slices, key=lambda one: -one.values.element_size())
         self.nbytes = sum(one.values.nbytes for one in ordered)
         """Size of all elements in bytes."""
-        on_gpu = any(one.values.is_cuda for one in ordered)
-        block = torch.empty(self.nbytes, dtype=torch.uint8, pin_memory=on_gpu)
+        # not pinned: the memory is needed for seconds, and PyTorch would keep up to twice as much
+        block = torch.empty(self.nbytes, dtype=torch.uint8)
         self._entries: dict[str, torch.Tensor] = {}
         self._metadata: dict[str, str] = {}
         offset = 0
         for one in ordered:
             copied = block[offset : offset + one.values.nbytes].view(one.values.dtype).view(one.values.shape)
-            copied.copy_(one.values, non_blocking=True)
+            copied.copy_(one.values)
             offset += one.values.nbytes
             self._add(one, copied)
-        if on_gpu:
-            torch.cuda.current_stream().synchronize()
 
     def _add(self, one: TensorSlice, copied: torch.Tensor) -> None:
         if one.is_whole:
