@@ -1,6 +1,7 @@
 """Checkpoints of few whole tensors, and the whole state of an engine, gathered from all workers."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -28,10 +29,12 @@ def whole_state(engine: CheckpointedEngine) -> State:
     """Returns the state of all workers, put together without any file. Collective."""
     found: State = {}
     filled: dict[str, torch.Tensor] = {}
-    for own in all_gather_objects(engine.own_state()):
+    # copies: a pickled slice of a larger tensor would contain the whole of it
+    own_slices = [replace(one, values=one.values.clone()) for one in engine.own_state()]
+    for own in all_gather_objects(own_slices):
         for one in own:
             whole = found.setdefault(one.name, torch.empty(one.shape, dtype=one.values.dtype))
-            times = filled.setdefault(one.name, torch.zeros(whole.numel(), dtype=torch.int64))
+            times = filled.setdefault(one.name, torch.zeros(whole.numel(), dtype=torch.uint8))
             where = slice(one.start, one.start + one.values.numel())
             whole.view(-1)[where] = one.values.reshape(-1).cpu()
             times[where] += 1
