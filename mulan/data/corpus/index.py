@@ -126,12 +126,8 @@ class Corpus:
         rows = self.rows(split)
         if len(rows) <= count:
             return self
-        digests = [
-            hashlib.blake2b(name.encode(), digest_size=8).digest()
-            for start in range(0, len(rows), _BLOCK)
-            for name in self.recording_ids(rows[start : start + _BLOCK])
-        ]
-        order = np.argsort(np.frombuffer(b"".join(digests), ">u8"), kind="stable")
+        blocks = (self.recording_ids(rows[start : start + _BLOCK]) for start in range(0, len(rows), _BLOCK))
+        order = np.argsort(np.concatenate(list(map(_digests, blocks))), kind="stable")
         left_out = np.zeros(self.recordings, bool)
         left_out[rows[order[count:]]] = True
         table = self.table.take(pa.array(_rows_where(lambda block: ~left_out[block], self.recordings)))
@@ -171,6 +167,12 @@ class Corpus:
     def _taken(self, names: Sequence[str], rows: np.ndarray | Sequence[int]) -> dict[str, pa.Array]:
         taken = pa.array(np.asarray(rows, np.int64))
         return {name: self.column(name).take(taken) for name in names}
+
+
+def _digests(names: Sequence[str]) -> np.ndarray:
+    """Returns a 64-bit digest of each name, uint64 [n]."""
+    digests = b"".join(hashlib.blake2b(name.encode(), digest_size=8).digest() for name in names)
+    return np.frombuffer(digests, ">u8")
 
 
 def _rows_where(mask: Callable[[slice], np.ndarray], count: int) -> np.ndarray:
