@@ -37,7 +37,7 @@ def recipe(uri: str, *settings: str) -> Recipe:
 def train_recorded(run: Run, one: Recipe) -> str | None:
     """Trains in this process with a run's folder, and returns why training stopped."""
     run.begin(one)
-    with Recorder(run, one, first_step=0) as recorder:
+    with Recorder(run, first_step=0) as recorder:
 
         class Recording(InlineObserver):
             def on_step(self, metrics: dict[str, Any]) -> None:

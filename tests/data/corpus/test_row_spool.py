@@ -2,6 +2,7 @@
 
 import gc
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -31,11 +32,19 @@ def test_nothing_is_an_empty_spool() -> None:
 
 def test_the_file_is_removed_with_the_object(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    before = len(os.listdir("/proc/self/fd"))
     spool = RowSpool(SCHEMA)
     spool.add(pa.Table.from_pylist([row(0)], SCHEMA))
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert len(open_files_below(tmp_path)) == 1
     del spool
     gc.collect()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files_below(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+def open_files_below(folder: Path) -> list[str]:
+    """Returns the files of this process that are open, also those without a name."""
+    files = []
+    for entry in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # the listing itself
+            files.append(os.readlink(f"/proc/self/fd/{entry}"))
+    return [file for file in files if file.startswith(str(folder))]
