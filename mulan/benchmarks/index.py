@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from mulan.benchmarks.measure import BenchmarkFailed, Figure, in_fresh_process
+from mulan.benchmarks.measure import BenchmarkFailed, BenchmarkRefused, Figure, in_fresh_process
 from mulan.benchmarks.results import Goal, Report, Row
 from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.storage.machine_cache import CACHE_VARIABLE
@@ -19,6 +19,8 @@ GOALS = {
     "shared_mib": 4096.0,
 }
 """Maximum time and memory of 44 million rows."""
+MIN_ROWS = 200_000
+"""Minimum number of rows: of fewer, a split may lack texts of a source."""
 GOAL_Z = 4.0
 """Maximum deviate of an order from a random one."""
 _UNITS = {"s": "s", "mib": "MiB", "z": "", "missing": ""}
@@ -36,8 +38,11 @@ def bench_index(*, rows: int, rounds: int, progress: Callable[[str], None]) -> R
         progress: Called with a line of text after each measurement.
 
     Raises:
+        BenchmarkRefused: There are less than :data:`MIN_ROWS` rows.
         BenchmarkFailed: The order of an epoch lacks recordings.
     """
+    if rows < MIN_ROWS:
+        raise BenchmarkRefused(f"--rows {rows}: at least {MIN_ROWS} are needed")
     taken: dict[str, list[float]] = {}
 
     def measure(mode: str, corpus: str, **names: str) -> None:

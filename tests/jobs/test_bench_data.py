@@ -29,3 +29,7 @@ def test_what_is_measured_with_a_local_ray_joins_no_cluster(
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     assert_refused(job("bench", kind), "RAY_ADDRESS is set")
+
+
+def test_an_index_has_rows_of_every_kind(job: Job) -> None:
+    assert_refused(job("bench", "index", "--rows", "5000"), "--rows 5000: at least 200000 are needed")
