@@ -1,7 +1,7 @@
 """A corpus: the rows of its index, which locate recordings in its shards."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
@@ -178,11 +178,19 @@ def _digests(names: Sequence[str]) -> np.ndarray:
 def _rows_where(mask: Callable[[slice], np.ndarray], count: int) -> np.ndarray:
     """Returns the rows of ``count`` of which a mask is true, which is computed for a block of them at a time."""
     blocks = (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
-    found = ((np.flatnonzero(mask(block)) + block.start).astype(np.uint32) for block in blocks)
-    return np.concatenate([np.zeros(0, np.uint32), *found])
+    return _joined((np.flatnonzero(mask(block)) + block.start for block in blocks), count)
 
 
 def _those(rows: np.ndarray, mask: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """Returns those of the rows of which a mask is true, which is computed for a block of them at a time."""
     blocks = (rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK))
-    return np.concatenate([np.zeros(0, np.uint32), *(block[mask(block)] for block in blocks)])
+    return _joined((block[mask(block)] for block in blocks), len(rows))
+
+
+def _joined(blocks: Iterable[np.ndarray], max_rows: int) -> np.ndarray:
+    """Joins blocks of rows, uint32 [n], without holding all of them twice if there are ``max_rows``."""
+    rows, count = np.empty(max_rows, np.uint32), 0
+    for block in blocks:
+        rows[count : count + len(block)] = block
+        count += len(block)
+    return rows if count == max_rows else rows[:count].copy()

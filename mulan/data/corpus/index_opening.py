@@ -104,7 +104,8 @@ def _parquet_file(uri: str, content: BinaryIO) -> pq.ParquetFile:
         leaves = pq.ParquetFile(content).schema
         paths = [leaves.column(number).path for number in range(len(leaves))]
         coded = [leaf for leaf in paths if leaf.partition(".")[0] in _CODED_NAMES]
-        file = pq.ParquetFile(content, read_dictionary=coded)
+        # with buffers of its own, it would keep all bytes that it has read until the end
+        file = pq.ParquetFile(content, read_dictionary=coded, pre_buffer=False)
         missing = [name for name in OPENED_SCHEMA.names if name not in {*file.schema_arrow.names, *DEFAULTS}]
     except Exception as error:  # pyarrow raises many kinds of exceptions for damaged files
         raise CorpusError(uri, [f"{INDEX_NAME} is not a Parquet file, or is damaged: {error}"]) from error
