@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", metavar="URI", default="", help="folder of a prepared corpus (default: generate one)")
+    parser.add_argument(
+        "--format", choices=("flac", "mp3"), default="flac", help="format of the generated one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--storage",
+        choices=("local", "s3"),
+        default="local",
+        help="where the generated one is: on the disk, or behind an S3 server with a delay (default: %(default)s)",
+    )
     parser.add_argument("--workers", type=int, default=0, help="decoding processes (default: one per core)")
     parser.add_argument("--pairs", type=int, default=32, help="pairs in a micro-batch (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=10.0, help="length of a window (default: %(default)s)")
@@ -33,6 +42,8 @@ def _data(args: argparse.Namespace, progress: Progress) -> "Report":
         seconds=args.seconds,
         windows=args.windows,
         data_uri=args.data,
+        audio_format=args.format,
+        storage=args.storage,
         progress=progress,
     )
 

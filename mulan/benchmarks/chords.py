@@ -2,10 +2,12 @@
 
 import io
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 import soundfile
+import soxr
 
 from mulan.data.corpus.writing import Recording, write_corpus
 
@@ -13,9 +15,39 @@ RATE_HZ, SECONDS = 16_000, 30
 BEAT_S, HARMONICS, NOISE = 0.5, 6, 0.004
 
 
-def write_chords(uri: str, *, recordings: int) -> None:
-    """Writes a corpus of mono FLAC files of 30 s at 16 kHz in the training split, with texts of every source."""
-    write_corpus(_recordings(recordings), uri, recordings_per_shard=32)
+@dataclass(frozen=True)
+class AudioFormat:
+    """How the recordings of the corpus are encoded."""
+
+    extension: str
+    rate_hz: int
+    channels: int
+    subtype: str
+    """Encoding within the format, as soundfile names it."""
+
+    def __str__(self) -> str:
+        channels = {1: "mono", 2: "stereo"}[self.channels]
+        return f"{self.extension.upper()}, {self.rate_hz / 1000:g} kHz {channels}"
+
+    def encode(self, sound: np.ndarray) -> bytes:
+        """Encodes samples at :data:`RATE_HZ`, float32 [samples]; of two channels, the second is quieter."""
+        resampled = soxr.resample(sound, RATE_HZ, self.rate_hz) if self.rate_hz != RATE_HZ else sound
+        channels = np.stack([resampled * 0.8**channel for channel in range(self.channels)], axis=1)
+        buffer = io.BytesIO()
+        soundfile.write(buffer, channels, self.rate_hz, format=self.extension.upper(), subtype=self.subtype)
+        return buffer.getvalue()
+
+
+FORMATS = {
+    "flac": AudioFormat("flac", RATE_HZ, 1, "PCM_16"),
+    "mp3": AudioFormat("mp3", 44_100, 2, "MPEG_LAYER_III"),
+}
+"""Formats by the name with which a benchmark chooses one: that of mulan's own corpora, and that of most others."""
+
+
+def write_chords(uri: str, *, recordings: int, audio_format: AudioFormat = FORMATS["flac"]) -> None:
+    """Writes a corpus of recordings of 30 s in the training split, with texts of every source."""
+    write_corpus(_recordings(recordings, audio_format), uri, recordings_per_shard=32)
 
 
 def chords(number: int) -> np.ndarray:
@@ -37,14 +69,12 @@ def _note(semitones: int) -> np.ndarray:
     return np.sum(waves * np.exp(-3 * harmonics * time_s) / harmonics, axis=0)
 
 
-def _recordings(count: int) -> Iterator[Recording]:
+def _recordings(count: int, audio_format: AudioFormat) -> Iterator[Recording]:
     for number in range(count):
-        buffer = io.BytesIO()
-        soundfile.write(buffer, chords(number), RATE_HZ, format="FLAC", subtype="PCM_16")
         yield Recording(
             recording_id=f"chords-{number:05d}",
-            audio=buffer.getvalue(),
-            extension="flac",
+            audio=audio_format.encode(chords(number)),
+            extension=audio_format.extension,
             duration_s=float(SECONDS),
             split="train",
             texts={

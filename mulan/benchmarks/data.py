@@ -4,13 +4,15 @@ import importlib.util
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 
-from mulan.benchmarks.chords import write_chords
+from mulan.benchmarks.chords import FORMATS, write_chords
 from mulan.benchmarks.data_process import ALONE, LOADERS, DataJob, DataReading
 from mulan.benchmarks.measure import Figure, in_fresh_process, interleaved, ratios
 from mulan.benchmarks.results import Goal, Report, Row
+from mulan.benchmarks.slow_s3 import slow_s3
 from mulan.config.recipe import Recipe
 from mulan.config.sections import OptimConfig, ScaleConfig, TrainConfig
 from mulan.data.groups import group_size
@@ -20,7 +22,13 @@ from mulan.recipes.registry import demo
 RECORDINGS = 128
 """Number of recordings of the generated corpus: about 70 MB, which the page cache holds after the first measurement."""
 
-GOALS = {"decode alone": 0.8, "DataLoader": 1.0, "WebDataset": 1.0}
+STORAGES = ("local", "s3")
+"""Where the generated corpus is: on the local disk, or behind :mod:`mulan.benchmarks.slow_s3`."""
+
+DELAY_S = 0.02
+"""Time in seconds before each answer of the S3 server."""
+
+GOALS = {"decode alone": 0.95, "DataLoader": 1.5, "WebDataset": 1.5, "DataLoader, whole": 1.5, "WebDataset, whole": 1.5}
 """Minimum speed of the Ray Data path as a multiple of each of these."""
 
 _REMARKS = {
@@ -29,10 +37,13 @@ _REMARKS = {
     "Ray Data": "the full path of a training worker",
     "DataLoader": "torch, with the same ranged reads, decoding and tokenization",
     "WebDataset": "sequential shards and a shuffle buffer, with the same decoding and tokenization",
+    "DataLoader, whole": "torch, with soundfile's decoding and torchaudio's resampling of whole recordings",
+    "WebDataset, whole": "the same decoding of whole recordings",
 }
 
 _NOTES = (
-    "All streams but the two alone end in one process; the same number of processes decodes for each of them.",
+    "All streams but the two alone end in one process. The same number of processes decodes; of Ray Data, three "
+    "that share two CPUs.",
     "All but the decode function also read and tokenize, as in training; the time for it is not subtracted.",
     "On a busy machine, compare the CPU time per window: the kernel decides which share of a core each process gets.",
     "Timed after warm-up over whole rounds of tasks; delivered windows are compared with the decode function's.",
@@ -50,6 +61,8 @@ def bench_data(
     seconds: float,
     windows: int,
     data_uri: str,
+    audio_format: str,
+    storage: str,
     progress: Callable[[str], None],
 ) -> Report:
     """Measures every candidate in fresh processes, in turn.
@@ -62,17 +75,17 @@ def bench_data(
         windows: Minimum number of windows timed in each measurement.
         data_uri: Folder of a prepared corpus without bad recordings; empty generates one with
             :mod:`mulan.benchmarks.chords`.
+        audio_format: Format of the generated corpus, a key of :data:`mulan.benchmarks.chords.FORMATS`.
+        storage: Where the generated corpus is, one of :data:`STORAGES`.
         progress: Called with a line of text after each measurement.
 
     Raises:
         CorpusError, PlanError: The corpus does not exist, or lacks texts of the demo's sources.
     """
     workers = workers or len(os.sched_getaffinity(0))
-    with tempfile.TemporaryDirectory() as folder:
-        if not data_uri:
-            progress(f"generating {RECORDINGS} recordings")
-            write_chords(folder, recordings=RECORDINGS)
-        recipe = recipe_to_read(data_uri or folder, pairs, seconds)
+    generated = f"{RECORDINGS} x 30 s, {FORMATS[audio_format]}, {storage}"
+    with nullcontext(data_uri) if data_uri else _generated(audio_format, storage, progress) as uri:
+        recipe = recipe_to_read(uri, pairs, seconds)
         reader = MicroBatchReader.from_recipe(recipe)  # raises here instead of in a process of the first measurement
         cycle = workers * group_size(reader.waveform_shape)  # micro-batches of one task in every process
         measured = -(-windows // (pairs * cycle)) * cycle
@@ -85,7 +98,7 @@ def bench_data(
         "window": f"{seconds:g} s",
         "pairs per micro-batch": pairs,
         "windows per measurement": measured * pairs,
-        "corpus": data_uri or f"{RECORDINGS} x 30 s FLAC, 16 kHz mono",
+        "corpus": data_uri or generated,
         "tokenizer": f"{recipe.text_tower.pretrained}, {recipe.text_tower.max_tokens} tokens",
     }
     goals = [
@@ -94,6 +107,16 @@ def bench_data(
         if peer in readings
     ]
     return Report("data", settings, rows, goals, _NOTES)
+
+
+@contextmanager
+def _generated(audio_format: str, storage: str, progress: Callable[[str], None]) -> Iterator[str]:
+    """Generates a corpus and yields its URI."""
+    with tempfile.TemporaryDirectory() as folder:
+        progress(f"generating {RECORDINGS} recordings")
+        write_chords(folder, recordings=RECORDINGS, audio_format=FORMATS[audio_format])
+        with nullcontext(folder) if storage == "local" else slow_s3(folder, delay_s=DELAY_S) as uri:
+            yield uri
 
 
 def recipe_to_read(uri: str, pairs: int, seconds: float) -> Recipe:
@@ -124,7 +147,8 @@ def _readings(
 
         return take
 
-    names = [name for name in (*ALONE, *LOADERS) if name != "WebDataset" or importlib.util.find_spec("webdataset")]
+    has_webdataset = importlib.util.find_spec("webdataset") is not None
+    names = [name for name in (*ALONE, *LOADERS) if has_webdataset or not name.startswith("WebDataset")]
     interleaved(
         {name: candidate(name) for name in names},
         rounds=rounds,

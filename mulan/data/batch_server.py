@@ -4,6 +4,7 @@ One pool of readers serves all workers in the order in which they need their gro
 workers equally. The pool skips groups that a worker has read for itself.
 """
 
+import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.data.groups import Groups
-from mulan.data.pipeline import execute, segments
+from mulan.data.pipeline import READER_CPUS, execute, segments
 from mulan.data.reader import MicroBatchReader
 
 _MAX_CALL_S = 2.0
@@ -73,9 +74,9 @@ class BatchServer:
     """Executes Ray Data and serves its blocks to workers; an actor, which :func:`start_batch_server` starts."""
 
     def __init__(
-        self, cpus: int, cpu_limit: Callable[[], int | None], label_selector: Mapping[str, str], segment_groups: int
+        self, cpus: int, reader_limit: Callable[[], int | None], label_selector: Mapping[str, str], segment_groups: int
     ) -> None:
-        self._cpus, self._cpu_limit, self._labels = cpus, cpu_limit, label_selector
+        self._cpus, self._reader_limit, self._labels = cpus, reader_limit, label_selector
         self._segment_groups = segment_groups
         self._changed = threading.Condition()
         self._attempt = ""
@@ -127,7 +128,9 @@ class BatchServer:
     ) -> None:
         try:
             for segment in segments(len(groups), self._segment_groups):
-                blocks = execute(groups, segment, reader, server, cpus=self._max_cpus(), label_selector=self._labels)
+                blocks = execute(
+                    groups, segment, reader, server, readers=self._max_readers(), label_selector=self._labels
+                )
                 # the blocks of the last execution may stay in Ray Data until they are needed
                 drain_from = segment.stop - 1 if segment.stop < len(groups) else len(groups)
                 for number, block in zip(segment, blocks, strict=True):
@@ -139,10 +142,10 @@ class BatchServer:
                     self._fault = f"{type(error).__name__}: {error}"
                     self._changed.notify_all()
 
-    def _max_cpus(self) -> int:
-        """Returns the CPU limit for Ray Data's autoscaler requests, which have no effect if they exceed the cluster."""
-        limit = self._cpu_limit()
-        return self._cpus if limit is None else max(1, min(self._cpus, limit))
+    def _max_readers(self) -> int:
+        """Returns the limit of readers: requests to the autoscaler have no effect if they exceed the cluster."""
+        readers, limit = max(1, math.floor(self._cpus / READER_CPUS)), self._reader_limit()
+        return readers if limit is None else max(1, min(readers, limit))
 
     def _keep(self, attempt: str, number: int, block: "ray.ObjectRef[Any]", drain_from: int) -> bool:
         """Stores a block and waits until the next one is needed; returns False if the attempt is over.
@@ -251,13 +254,14 @@ class BatchServer:
         cpus = sum(node["Resources"].get("CPU", 0) for node in pool)
         free = ray.available_resources().get("CPU", 0)
         with self._changed:
-            active = {reading.process for reading in self._reading.values() if reading.node_id in alive}
+            readers = {reading.process for reading in self._reading.values() if reading.node_id in alive}
+            active_cpus = math.ceil(READER_CPUS * len(readers))
             return ReaderPoolState(
-                active_cpus=len(active),
-                requested_cpus=min(self._cpus, max(self._remaining, 1)),
+                active_cpus=active_cpus,
+                requested_cpus=min(self._cpus, max(math.ceil(READER_CPUS * self._remaining), 1)),
                 waiting=tuple(sorted(self._waiting)),
                 reading_locally=tuple(sorted(self._reading_locally)),
-                pool_exhausted=cpus <= len(active) if self._labels else free < 1,
+                pool_exhausted=cpus <= active_cpus if self._labels else free < READER_CPUS,
             )
 
 
@@ -280,7 +284,7 @@ class GroupServerClient:
 def start_batch_server(
     *,
     cpus: int,
-    cpu_limit: Callable[[], int | None],
+    reader_limit: Callable[[], int | None],
     label_selector: Mapping[str, str],
     max_workers: int,
     segment_groups: int,
@@ -289,7 +293,7 @@ def start_batch_server(
 
     Args:
         cpus: Maximum number of CPUs that read at a time.
-        cpu_limit: Returns the number of CPUs that the cluster can ever have; None if no limit is known.
+        reader_limit: Returns the number of readers for which the cluster can ever have room; None if no limit is known.
         label_selector: Labels of the nodes that may read; empty for any node.
         max_workers: Maximum number of training workers.
         segment_groups: Number of groups of the first execution of Ray Data; see :mod:`mulan.data.pipeline`.
@@ -301,4 +305,4 @@ def start_batch_server(
         max_concurrency=4 * max_workers + 16,  # blocking calls of workers, and calls of readers in between
         scheduling_strategy=here,
     )
-    return options.remote(cpus, cpu_limit, dict(label_selector), segment_groups)
+    return options.remote(cpus, reader_limit, dict(label_selector), segment_groups)

@@ -90,7 +90,7 @@ def start_batch_service(
     reader: "ray.ObjectRef[MicroBatchReader]",
     *,
     cpus: int,
-    cpu_limit: Callable[[], int | None] = _unlimited,
+    reader_limit: Callable[[], int | None] = _unlimited,
     label_selector: Mapping[str, str] | None = None,
     max_workers: int = 1,
     max_wait_s: float = math.inf,
@@ -101,8 +101,8 @@ def start_batch_service(
     Args:
         reader: Reader with the index, stored once per node in the object store.
         cpus: Maximum number of CPUs that read at a time, for all workers together.
-        cpu_limit: Returns the number of CPUs that the cluster can ever have; None if no limit is known. Called on the
-            server before each execution of Ray Data.
+        reader_limit: Returns the number of readers for which the cluster can ever have room; None if no limit is known.
+            Called on the server before each execution of Ray Data.
         label_selector: Labels of the nodes that may read; None for any node.
         max_workers: Maximum number of training workers of an attempt.
         max_wait_s: Maximum time in seconds that a worker waits for a batch other than its first.
@@ -110,7 +110,7 @@ def start_batch_service(
     """
     server = start_batch_server(
         cpus=cpus,
-        cpu_limit=cpu_limit,
+        reader_limit=reader_limit,
         label_selector=label_selector or {},
         max_workers=max_workers,
         segment_groups=segment_groups,

@@ -1,7 +1,8 @@
 """The reader, which reads, decodes and tokenizes a planned micro-batch, and replaces recordings that cannot be used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from mulan.config.recipe import Recipe
 from mulan.config.sections import BatchConfig, DataConfig, TrainConfig
 from mulan.data.audio.windows import decode_views
 from mulan.data.batch import Batch
-from mulan.data.corpus.index import Corpus
+from mulan.data.corpus.index import Corpus, Location
 from mulan.data.corpus.records import Fragment, read_fragments
 from mulan.data.errors import BadRecording, SkippedRecording, TooManySkippedRecordings
 from mulan.data.labels import class_names, multi_hot, tag_names
@@ -20,9 +21,29 @@ from mulan.data.schedule import Item, Phase
 from mulan.data.streams import StreamMixture, build_mixture, labels_used
 from mulan.data.text import TextTokenizer, load_tokenizer, tokenize
 from mulan.data.text_sampling import sample_text
+from mulan.storage import filesystem
 
 MAX_REPLACEMENTS = 16
 """Maximum number of consecutive replacements for one pair; if none can be used, the corpus is considered bad."""
+
+FETCH_BYTES = 2**26
+"""Maximum size in bytes of the recordings that are fetched at a time, unless a single one exceeds it.
+
+Encoded recordings of minutes are several megabytes each, and a reader may hold two fetches at a time."""
+
+
+_FIRST_SAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """Consecutive pairs of a micro-batch, with the bytes of their recordings."""
+
+    item: Item
+    first: int
+    """Position of the first pair in the micro-batch."""
+    examples: Sequence[Example]
+    fragments: Sequence[Fragment]
 
 
 @dataclass(frozen=True)
@@ -73,43 +94,73 @@ class MicroBatchReader:
         """Shape of the waveforms of every batch: [m, views, samples]."""
         return self.plans[Phase.TRAIN].pairs_per_micro_batch, self.views, self.data.window_samples
 
-    def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
-        """Reads a batch.
+    @cached_property
+    def is_local(self) -> bool:
+        """Whether all shards are on the local file system."""
+        return all(map(filesystem.is_local, self.corpus.shards()))
 
-        Args:
-            item: Micro-batch to read.
-            waveform: Buffer to fill, int16 of :attr:`waveform_shape`, which the batch then owns; allocated if None.
+    def __call__(self, item: Item) -> Batch:
+        """Reads a batch: fetches and decodes it.
 
         Raises:
             TooManySkippedRecordings: No usable recording was found for a pair.
         """
-        # every validation uses the pairs of its plan's step 0, so that scores are comparable
-        step = item.step if item.phase is Phase.TRAIN else 0
-        plan = self.plans[item.phase]
-        missing = dict(enumerate(plan.micro_batch(step, item.micro_batch)))
-        if waveform is None:
-            waveform = np.empty(self.waveform_shape, np.int16)
+        return self.decode(item, self.fetch(item), np.empty(self.waveform_shape, np.int16))
+
+    def fetch(self, item: Item) -> Iterator[Fetched]:
+        """Yields the pairs of a micro-batch in order, in parts of at most :data:`FETCH_BYTES`.
+
+        It may be run in another thread than :meth:`decode`.
+        """
+        examples = self.plans[item.phase].micro_batch(_planned_step(item), item.micro_batch)
+        locations = self.corpus.locations([example.row for example in examples])
+        for part in _parts_of_size(locations, FETCH_BYTES):
+            yield Fetched(item, part.start, examples[part], read_fragments(locations[part]))
+
+    def decode(self, item: Item, fetched: Iterable[Fetched], waveform: np.ndarray) -> Batch:
+        """Decodes a batch, and fetches and decodes the replacements of recordings that cannot be used.
+
+        Args:
+            item: Micro-batch to decode.
+            fetched: All of its pairs, from :meth:`fetch`.
+            waveform: Buffer to fill, int16 of :attr:`waveform_shape`, which the batch then owns.
+
+        Raises:
+            TooManySkippedRecordings: No usable recording was found for a pair.
+        """
+        plan, step = self.plans[item.phase], _planned_step(item)
         pairs: dict[int, tuple[Example, str]] = {}
         skipped: list[SkippedRecording] = []
-        for attempt in range(1, MAX_REPLACEMENTS + 2):
-            fragments = read_fragments(self.corpus.locations([example.row for example in missing.values()]))
-            for (position, example), fragment in zip(missing.items(), fragments, strict=True):
-                try:
-                    pairs[position] = example, self._decode(item.phase, example, fragment, waveform[position])
-                except BadRecording as error:
-                    name = self.corpus.recording_ids([example.row])[0]
-                    skipped.append(SkippedRecording(name, error.reason, error.detail))
-            missing = {
+        missing: dict[int, Example] = {}
+
+        def add(position: int, example: Example, fragment: Fragment) -> None:
+            try:
+                pairs[position] = example, self._decode(item.phase, example, fragment, waveform[position])
+            except BadRecording as error:
+                name = self.corpus.recording_ids([example.row])[0]
+                skipped.append(SkippedRecording(name, error.reason, error.detail))
+                missing[position] = example
+
+        for part in fetched:
+            for number, (example, fragment) in enumerate(zip(part.examples, part.fragments, strict=True)):
+                add(part.first + number, example, fragment)
+        for attempt in range(1, MAX_REPLACEMENTS + 1):
+            if not missing:
+                break
+            replacements = {
                 position: plan.replacement(step, item.micro_batch, position, example.stream, attempt)
                 for position, example in missing.items()
-                if position not in pairs
             }
-            if not missing:
-                return self._batch(item, step, waveform, [pairs[position] for position in sorted(pairs)], skipped)
-        last = skipped[-1]
-        raise TooManySkippedRecordings(
-            f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; the last: {last}"
-        )
+            missing.clear()
+            fragments = read_fragments(self.corpus.locations([example.row for example in replacements.values()]))
+            for (position, example), fragment in zip(replacements.items(), fragments, strict=True):
+                add(position, example, fragment)
+        if missing:
+            raise TooManySkippedRecordings(
+                f"corpus {self.corpus.uri}: {MAX_REPLACEMENTS} recordings in a row cannot be used; the last: "
+                f"{skipped[-1]}"
+            )
+        return self._batch(item, step, waveform, [pairs[position] for position in sorted(pairs)], skipped)
 
     def _decode(self, phase: Phase, example: Example, fragment: Fragment, views: np.ndarray) -> str:
         """Fills the windows of an example and returns its text."""
@@ -122,7 +173,7 @@ class MicroBatchReader:
             sample_rate_hz=self.data.sample_rate_hz,
             min_duration_s=self.data.min_duration_s,
         )
-        if not views.any():
+        if not views[:, :_FIRST_SAMPLES].any() and not views.any():  # all samples take long to look through
             length_s = len(views) * self.data.window_s
             raise BadRecording("silent", f"only zeros in {length_s:g} s from {example.window_draw:.0%} on")
         # every validation has the same queries, whatever the training pairs are
@@ -168,6 +219,23 @@ class MicroBatchReader:
             skipped=tuple(skipped),
             masks=masks,
         )
+
+
+def _planned_step(item: Item) -> int:
+    """Returns the step of the plan: every validation uses the pairs of step 0, so that scores are comparable."""
+    return item.step if item.phase is Phase.TRAIN else 0
+
+
+def _parts_of_size(locations: Sequence[Location], max_bytes: int) -> Iterator[slice]:
+    """Yields consecutive parts whose ranges have at most ``max_bytes``, or a single location with more."""
+    first, total = 0, 0
+    for number, location in enumerate(locations):
+        size = sum(length for _, length in location.ranges)
+        if number > first and total + size > max_bytes:
+            yield slice(first, number)
+            first, total = number, 0
+        total += size
+    yield slice(first, len(locations))
 
 
 def _plans(mixture: Callable[[str], StreamMixture], batch: BatchConfig, train: TrainConfig) -> dict[Phase, Plan]:

@@ -10,6 +10,7 @@ from ray.exceptions import GetTimeoutError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mulan.config.sections import ScaleConfig
+from mulan.data.pipeline import READER_CPUS
 from mulan.private_ray.core import HEAD_RESOURCE, TYPE_LABEL, UNKNOWN_NODE_TYPES, NodeType, NodeTypes, node_types
 
 _ANSWER_TIMEOUT_S = 20.0
@@ -189,17 +190,21 @@ def max_workers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | No
 
 
 def max_readers(scale: ScaleConfig, cluster: Capacity | None = None) -> int | None:
-    """Returns the number of CPUs that the autoscaler can provide for readers in addition to the workers; None without
-    autoscaler or limit.
+    """Returns the number of readers, of :data:`mulan.data.pipeline.READER_CPUS` each, for which the autoscaler can make
+    room in addition to the workers; None without autoscaler or limit.
 
     Args:
         cluster: The capacity; if omitted, Ray is queried, which must be initialised.
     """
     cluster = cluster or capacity()
     labels = reader_labels(scale, cluster)
-    room = cluster.fit_ever({"CPU": 1.0}, labels) if cluster.autoscaler else None
-    if room is None or labels:
-        return room
+    if not cluster.autoscaler:
+        return None
+    if labels:
+        return cluster.fit_ever({"CPU": READER_CPUS}, labels)
+    room = cluster.fit_ever({"CPU": 1.0})  # each CPU that workers leave has room for a reader, wherever it is
+    if room is None:
+        return None
     workers = max_workers(scale, cluster)
     taken = scale.max_workers if workers is None else min(workers, scale.max_workers)
     return max(0, room - taken * scale.cpus_per_worker)

@@ -174,7 +174,7 @@ def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> BatchS
     return start_batch_service(
         reader,
         cpus=scale.data_cpus,
-        cpu_limit=partial(max_readers, scale),
+        reader_limit=partial(max_readers, scale),
         label_selector=reader_labels(scale),
         max_workers=scale.max_workers,
         # before the other workers time out in a collective, whose error would not name the cause

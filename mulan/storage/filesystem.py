@@ -30,6 +30,7 @@ from mulan.storage.errors import (
     location_fault,
     permanent_error,
 )
+from mulan.storage.joined_ranges import read_joined
 from mulan.storage.retries import with_retries
 from mulan.storage.trees import remove_tree
 
@@ -172,8 +173,9 @@ def _read(uri: str, method: str, **named: Any) -> Any:
 def read_ranges(uris: Sequence[str], offsets: Sequence[int], lengths: Sequence[int]) -> list[bytes | Exception]:
     """Reads byte ranges of many files of one file system, concurrently where it supports that.
 
-    A range that exceeds its file is truncated. For a range whose file is missing or forbidden, the exception is
-    returned. Transient errors are retried, because whether a recording can be used must not depend on when it is read.
+    Ranges that are near each other in one file of an object store are read in one request. A range that exceeds its
+    file is truncated. For a range whose file is missing or forbidden, the exception is returned. Transient errors are
+    retried, because whether a recording can be used must not depend on when it is read.
 
     Raises:
         StorageError: A range kept failing until the retries timed out.
@@ -209,16 +211,7 @@ def _should_retry(result: bytes | Exception) -> bool:
 def _read_once(fs: fsspec.AbstractFileSystem, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
     if isinstance(fs, LocalFileSystem):  # fsspec's wrapper of a local file costs more than a small read
         return [local.read_range(*byte_range) for byte_range in ranges]
-    paths, starts, lengths = zip(*ranges, strict=True)
-    ends = [start + length for start, length in zip(starts, lengths, strict=True)]
-    results: list[bytes | Exception] = fs.cat_ranges(list(paths), list(starts), ends, on_error="return")
-    return [b"" if _is_beyond_end(result) else result for result in results]
-
-
-def _is_beyond_end(result: bytes | Exception) -> bool:
-    """Returns whether a result is S3's error for a range beyond the end of a file; other storage returns no bytes."""
-    response = getattr(result.__cause__, "response", {}) if isinstance(result, OSError) else {}
-    return response.get("Error", {}).get("Code") in ("InvalidRange", "416")
+    return read_joined(fs, ranges)
 
 
 def write_atomically(uri: str, content: bytes) -> None:

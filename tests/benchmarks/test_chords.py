@@ -1,10 +1,13 @@
 """Tests the corpus that is generated for benchmarks."""
 
+import io
 from pathlib import Path
 
 import numpy as np
+import pytest
+import soundfile
 
-from mulan.benchmarks.chords import RATE_HZ, SECONDS, chords, write_chords
+from mulan.benchmarks.chords import FORMATS, RATE_HZ, SECONDS, chords, write_chords
 from mulan.data.audio.windows import decode_recording
 from mulan.data.corpus.index import Corpus
 from mulan.data.corpus.records import read_record
@@ -33,3 +36,18 @@ def test_a_corpus_of_chords_has_texts_of_every_source_of_the_demo(tmp_path: Path
     for number in range(2):
         sound = decode_recording(read_record(corpus, number).audio, sample_rate_hz=RATE_HZ)
         assert np.abs(sound - 32_768 * chords(number)).max() <= 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "format_of_file", "rate_hz", "channels"), [("flac", "FLAC", 16_000, 1), ("mp3", "MP3", 44_100, 2)]
+)
+def test_a_recording_has_the_format_and_the_sound(name: str, format_of_file: str, rate_hz: int, channels: int) -> None:
+    sound = chords(0)
+    encoded = FORMATS[name].encode(sound)
+    info = soundfile.info(io.BytesIO(encoded))
+    assert (info.format, info.samplerate, info.channels) == (format_of_file, rate_hz, channels)
+    left, right = (soundfile.read(io.BytesIO(encoded), always_2d=True)[0][:, channel] for channel in (0, -1))
+    assert (channels == 1) == np.array_equal(left, right)
+    decoded = decode_recording(encoded, sample_rate_hz=RATE_HZ)
+    assert len(decoded) == len(sound)
+    assert np.corrcoef(decoded, sound)[0, 1] > 0.99

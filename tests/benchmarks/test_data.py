@@ -18,7 +18,15 @@ def test_all_candidates_are_measured(tiny_corpus: str) -> None:
     lines: list[str] = []
     windows = 1320  # enough for a CPU time above zero, which is counted in hundredths of a second
     report = bench_data(
-        rounds=1, workers=2, pairs=6, seconds=30.0, windows=windows, data_uri=tiny_corpus, progress=lines.append
+        rounds=1,
+        workers=2,
+        pairs=6,
+        seconds=30.0,
+        windows=windows,
+        data_uri=tiny_corpus,
+        audio_format="flac",
+        storage="local",
+        progress=lines.append,
     )  # a candidate with other windows than the decode function's fails
     assert [row.name for row in report.rows] == [*ALONE, *LOADERS]
     assert len(lines) == len(report.rows)

@@ -6,15 +6,15 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from mulan.benchmarks.data_process import check
+from mulan.benchmarks.chords import FORMATS, chords
+from mulan.benchmarks.data_process import LOADERS, TOLERANCE, check
 from mulan.benchmarks.data_streams import (
     Loaded,
     decode_alone,
     draw_of,
     reader_alone,
-    torch_dataloader,
-    webdataset,
     window_of,
+    window_of_whole,
 )
 from mulan.config.recipe import Recipe
 from mulan.config.sections import STORED_SOURCES
@@ -29,11 +29,10 @@ IN_THIS_PROCESS = 0
 
 
 def stream(name: str, recipe: Recipe, reader: MicroBatchReader) -> Iterator[Loaded]:
-    streams = {"DataLoader": torch_dataloader, "WebDataset": webdataset}
-    return streams[name](recipe, reader, IN_THIS_PROCESS)
+    return LOADERS[name](recipe, reader, IN_THIS_PROCESS)
 
 
-@pytest.mark.parametrize("name", ["DataLoader", "WebDataset"])
+@pytest.mark.parametrize("name", [name for name in LOADERS if name != "Ray Data"])
 def test_loaders_without_a_plan_deliver_the_expected_windows_and_tokens(
     name: str, recipe: Recipe, reader: MicroBatchReader
 ) -> None:
@@ -41,7 +40,7 @@ def test_loaders_without_a_plan_deliver_the_expected_windows_and_tokens(
     train = set(reader.corpus.recording_ids(reader.corpus.rows("train").tolist()))
     for loaded in islice(stream(name, recipe, reader), 3):
         check(loaded, recipe, reader)
-        if name == "DataLoader":  # WebDataset reads whole shards, with all splits
+        if not name.startswith("WebDataset"):  # which reads whole shards, with all splits
             assert set(loaded.recording_id) <= train
         texts = [read_record(reader.corpus, rows[one]).metadata["texts"] for one in loaded.recording_id]
         firsts = [
@@ -70,3 +69,15 @@ def test_the_position_of_a_window_depends_on_the_recording_id(recipe: Recipe, re
     assert len(set(draws)) == len(draws) and all(0 <= draw < 1 for draw in draws)
     decode_window(record.audio, window, draw=draws[5], sample_rate_hz=recipe.data.sample_rate_hz)
     assert np.array_equal(window_of(record.audio, record.recording_id, recipe), window)
+
+
+@pytest.mark.parametrize(("name", "tolerance"), [("flac", 0.0), ("mp3", TOLERANCE)])
+def test_a_window_of_a_whole_recording_is_that_of_the_decode_function(
+    name: str, tolerance: float, recipe: Recipe
+) -> None:
+    """Without resampling all samples are equal."""
+    audio = FORMATS[name].encode(chords(1))
+    ours, usual = (decode(audio, "an id", recipe).astype(float) for decode in (window_of, window_of_whole))
+    assert np.linalg.norm(ours) > 0
+    assert np.linalg.norm(usual - ours) <= tolerance * np.linalg.norm(ours)
+    assert (tolerance > 0) == (not np.array_equal(usual, ours))

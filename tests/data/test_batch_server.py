@@ -11,18 +11,21 @@ from mulan.data.batch_server import BatchServer, GroupResult, UnknownAttempt
 from tests.waiting import wait_until
 
 
-@pytest.mark.parametrize(("cpu_limit", "used"), [(None, 3), (8, 3), (2, 2), (0, 1)])
-def test_the_cpu_limit_caps_the_cpus_of_an_execution(
-    cpu_limit: int | None, used: int, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("cpus", "reader_limit", "used"),
+    [(3, None, 4), (3, 8, 4), (3, 2, 2), (3, 0, 1), (1, None, 1), (2, None, 3), (16, None, 24), (64, 80, 80)],
+)
+def test_three_readers_share_two_cpus_up_to_the_limit_of_an_execution(
+    cpus: int, reader_limit: int | None, used: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: Queue[int] = Queue()
 
-    def execute(_: Any, segment: range, *__: Any, cpus: int, **___: Any) -> Iterator[int]:
-        given.put(cpus)
+    def execute(_: Any, segment: range, *__: Any, readers: int, **___: Any) -> Iterator[int]:
+        given.put(readers)
         return iter(segment)
 
     monkeypatch.setattr(batch_server, "execute", execute)
-    server = BatchServer(3, lambda: cpu_limit, {}, segment_groups=1)
+    server = BatchServer(cpus, lambda: reader_limit, {}, segment_groups=1)
     server.begin("attempt", range(1), [None], [None])
     assert given.get(timeout=30) == used
 

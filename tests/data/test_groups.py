@@ -1,5 +1,6 @@
 """Tests the sizes, workers and order of groups of micro-batches."""
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from mulan.config.sections import BatchConfig, TrainConfig
 from mulan.data.batch import Batch, Masks
 from mulan.data.groups import GROUP_BYTES, Groups, batches, group_size, make_group
 from mulan.data.pipeline import columns
+from mulan.data.reader import Fetched
 from mulan.data.schedule import Item, Phase, Schedule
 from tests.data.same_batches import assert_equal
 
@@ -24,11 +26,17 @@ def test_a_group_is_as_large_as_the_limit_allows(pairs: int, views: int, samples
 
 
 class Reader:
-    """A reader of texts whose number of tokens depends on the micro-batch."""
+    """A reader of texts whose number of tokens depends on the micro-batch, which is fetched in two parts."""
 
     waveform_shape = (2, 1, 50)
+    is_local = False
 
-    def __call__(self, item: Item, *, waveform: np.ndarray) -> Batch:
+    def fetch(self, item: Item) -> Iterator[Fetched]:
+        for pair in range(2):
+            yield Fetched(item, pair, [], [])
+
+    def decode(self, item: Item, fetched: Iterable[Fetched], waveform: np.ndarray) -> Batch:
+        assert [(part.item, part.first) for part in fetched] == [(item, 0), (item, 1)]
         rng = np.random.default_rng(item.micro_batch)
         waveform[:] = rng.integers(-999, 999, waveform.shape)
         token_ids = rng.integers(1, 999, (2, item.micro_batch))
@@ -40,8 +48,8 @@ class Reader:
 @pytest.mark.parametrize("lengths", [[8, 16, 8], [16, 16], [8], [0, 0]])
 def test_a_block_contains_its_micro_batches_for_texts_of_any_length(lengths: list[int]) -> None:
     reader: Any = Reader()
-    items = [Item(Phase.TRAIN, 7, length) for length in lengths]
-    expected = [reader(item, waveform=np.empty(reader.waveform_shape, np.int16)) for item in items]
+    items = [Item(Phase.TRAIN, step, length) for step, length in enumerate(lengths)]
+    expected = [reader.decode(item, reader.fetch(item), np.empty(reader.waveform_shape, np.int16)) for item in items]
     group = make_group(reader, items)
     for block in (group, columns(BlockAccessor.batch_to_block(group))):
         made = list(batches([block]))

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +17,7 @@ from mulan.data import groups
 from mulan.data.batch import Batch
 from mulan.data.errors import ReadingFailed
 from mulan.data.planned_batches import BatchService, NoData, planned_batches, start_batch_service
-from mulan.data.reader import MicroBatchReader
+from mulan.data.reader import Fetched, MicroBatchReader
 from mulan.data.schedule import Item, Phase, Schedule
 from mulan.recipes.registry import load_recipe
 from mulan.storage.errors import StoragePermanentError
@@ -94,10 +94,10 @@ def test_a_resumed_run_receives_the_remaining_batches(
 
 def test_an_error_of_a_reader_is_raised_in_place_of_its_batch(reader: MicroBatchReader) -> None:
     class Failing(MicroBatchReader):
-        def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+        def fetch(self, item: Item) -> Iterator[Fetched]:
             if item.step == 2:
                 raise StoragePermanentError("s3://bucket/shard.tar cannot be read: credentials")
-            return super().__call__(item, waveform=waveform)
+            return super().fetch(item)
 
     recipe = short_recipe(reader.corpus.uri)
     schedule = Schedule(recipe.train, recipe.batch, rank=0, workers=2, first_step=1)
@@ -115,8 +115,8 @@ def test_an_error_of_a_reader_is_raised_in_place_of_its_batch(reader: MicroBatch
 
 def test_readers_have_a_lower_priority_than_training(reader: MicroBatchReader) -> None:
     class Watched(MicroBatchReader):
-        def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
-            batch = super().__call__(item, waveform=waveform)
+        def decode(self, item: Item, fetched: Iterable[Fetched], waveform: np.ndarray) -> Batch:
+            batch = super().decode(item, fetched, waveform)
             return replace(batch, recording_id=(str(os.getpriority(os.PRIO_PROCESS, 0)),) * batch.pairs)
 
     recipe = short_recipe(reader.corpus.uri)
@@ -134,8 +134,8 @@ def waveform_bytes(batch: Batch) -> int:
 class OneAtATime(MicroBatchReader):
     """A reader whose batches name the process that has read them."""
 
-    def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
-        batch = super().__call__(item, waveform=waveform)
+    def decode(self, item: Item, fetched: Iterable[Fetched], waveform: np.ndarray) -> Batch:
+        batch = super().decode(item, fetched, waveform)
         return replace(batch, recording_id=(str(os.getpid()),) * batch.pairs)
 
 
@@ -198,9 +198,9 @@ def test_a_worker_without_data_fails_before_collectives_time_out(
     reader: MicroBatchReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Slow(MicroBatchReader):
-        def __call__(self, item: Item, *, waveform: np.ndarray | None = None) -> Batch:
+        def decode(self, item: Item, fetched: Iterable[Fetched], waveform: np.ndarray) -> Batch:
             time.sleep(1.5 if item.step == 0 else 30)
-            return super().__call__(item, waveform=waveform)
+            return super().decode(item, fetched, waveform)
 
     recipe = short_recipe(reader.corpus.uri)
     monkeypatch.setattr(groups, "GROUP_BYTES", 1)

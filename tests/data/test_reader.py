@@ -181,10 +181,10 @@ def test_the_same_item_gives_the_same_batch(planted_corpus: str, sampling: str) 
 def test_every_validation_repeats_the_same_pairs(planted_corpus: str) -> None:
     reader = reader_of(recipe(planted_corpus))
     validations = [[reader(Item(Phase.VALIDATE, step, part)) for part in range(2)] for step in (3, 6, 12)]
-    names = {name for batches in validations for batch in batches for name in batch.recording_id}
+    names = {name for repeated in validations for batch in repeated for name in batch.recording_id}
     assert names <= {f"tone-{number:03d}" for number in range(12, 16)}
-    for batches in validations[1:]:
-        for batch, first in zip(batches, validations[0], strict=True):
+    for repeated in validations[1:]:
+        for batch, first in zip(repeated, validations[0], strict=True):
             assert batch.recording_id == first.recording_id
             assert np.array_equal(batch.waveform, first.waveform)
             assert np.array_equal(batch.token_ids, first.token_ids)

@@ -23,7 +23,7 @@ def pools(*types: NodeType) -> Capacity:
 
 def test_limits_are_those_of_the_nodes_that_may_be_started() -> None:
     assert max_workers(scale(), pools(CPU_POOL, GPU_POOL)) == 2
-    assert max_readers(scale(), pools(CPU_POOL, GPU_POOL)) == 6
+    assert max_readers(scale(), pools(CPU_POOL, GPU_POOL)) == 9  # three on the two CPUs of each node
 
 
 @pytest.mark.parametrize(("workers", "readers"), [(1, 10), (2, 4), ((1, 4), 4)])

@@ -150,6 +150,10 @@ class Corpus:
         items = self.column("tags").flatten()
         return [str(tag) for tag in pc.unique(items).to_pylist()]
 
+    def shards(self) -> list[str]:
+        """Returns the URIs of the shards, in no particular order."""
+        return [filesystem.resolve(self.uri, uri) for uri in self.column("uri").dictionary.to_pylist()]
+
     def recording_ids(self, rows: np.ndarray | Sequence[int]) -> list[str]:
         """Returns the recording ids of rows of the index."""
         return [str(name) for name in self._taken(["recording_id"], rows)["recording_id"].to_pylist()]
