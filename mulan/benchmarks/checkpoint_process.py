@@ -19,7 +19,7 @@ from mulan.distributed.batch_norm import RunningStatistics
 from mulan.distributed.collectives import all_gather_objects, background_group, rank_and_world_size
 from mulan.model.audio_encoder import TrainedModel
 from mulan.runs.checkpoint import read_newest
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import newest_checkpoint
 from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.tasks.task import task_of
 from mulan.training.engines.base import CheckpointedEngine
@@ -73,7 +73,9 @@ def _save(request: CheckpointRequest, device: torch.device) -> Reading:
             reading["pause_s"], reading["write_s"] = paused - begun, time.perf_counter() - paused
 
         reading["save_mb"] = extra_memory_mb(save, device="cpu")
-    reading["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
+    newest = newest_checkpoint(request.run_uri)
+    assert newest is not None
+    reading["size_mb"] = sum(about["bytes"] for about in newest.files.values()) / 1e6
     all_gather_objects(rank)  # no process exits before all have finished
     return reading
 

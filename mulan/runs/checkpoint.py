@@ -18,7 +18,7 @@ import torch.distributed as dist
 from safetensors import SafetensorError
 
 from mulan.distributed.collectives import all_gather_objects, rank_and_world_size
-from mulan.runs.checkpoint_list import MANIFEST, CheckpointInfo, checkpoint_name, checkpoints
+from mulan.runs.checkpoint_list import MANIFEST, CheckpointInfo, checkpoint_name, newest_first
 from mulan.runs.lease import Fence
 from mulan.runs.state_parts import PartCopy, StoredState
 from mulan.storage import filesystem
@@ -162,7 +162,7 @@ def newest_copy(
     If the run is on a local disk, the copy consists of the checkpoint's own files. The arguments are those of
     :func:`read_newest`.
     """
-    for info in checkpoints(run_uri):
+    for info in newest_first(run_uri):
         if max_step is not None and info.steps_done > max_step:
             continue
         with temporary_folder() as folder:

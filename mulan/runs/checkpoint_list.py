@@ -4,12 +4,13 @@ A checkpoint's ``manifest.json``, which is written last, holds the size and SHA-
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mulan.config.parsing import parse_json
 from mulan.storage import filesystem
+from mulan.storage.listing import entries_in
 
 MANIFEST = "manifest.json"
 
@@ -44,8 +45,26 @@ def steps_of_checkpoint(name: str) -> int | None:
 
 def checkpoints(run_uri: str) -> list[CheckpointInfo]:
     """Returns the complete checkpoints of a run, newest first. It checks the sizes of files, not their contents."""
-    infos = (_info(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
-    return [info for info in infos if info is not None]
+    return list(newest_first(run_uri))
+
+
+def newest_first(run_uri: str) -> Iterator[CheckpointInfo]:
+    """Yields the complete checkpoints of a run, newest first; each is looked at only when it is asked for."""
+    for name in sorted(checkpoint_names(run_uri), reverse=True):
+        info = _info(run_uri, name)
+        if info is not None:
+            yield info
+
+
+def newest_checkpoint(run_uri: str) -> CheckpointInfo | None:
+    """Returns the newest complete checkpoint of a run, without a look at older ones; None if there is none."""
+    return next(newest_first(run_uri), None)
+
+
+def steps_saved(run_uri: str) -> int:
+    """Returns the number of steps of the newest complete checkpoint of a run; 0 if there is none."""
+    newest = newest_checkpoint(run_uri)
+    return 0 if newest is None else newest.steps_done
 
 
 def checkpoint_names(run_uri: str) -> list[str]:
@@ -64,7 +83,8 @@ def _info(run_uri: str, name: str) -> CheckpointInfo | None:
     try:
         manifest = parse_json(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
         files, score = manifest["files"], manifest["score"]
-        complete = all(filesystem.size(filesystem.join(uri, file)) == info["bytes"] for file, info in files.items())
+        entries = entries_in(uri)  # the sizes of all parts at once, of which there may be hundreds
+        complete = all(file in entries and entries[file].size == info["bytes"] for file, info in files.items())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except (ValueError, TypeError, KeyError, AttributeError):  # a damaged manifest

@@ -1,6 +1,7 @@
 """Tests which folders of a run count as checkpoints, their order, and their complete removal."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,15 @@ from mulan.runs.checkpoint_list import (
     checkpoint_name,
     checkpoint_names,
     checkpoints,
+    newest_checkpoint,
     remove_checkpoint,
     steps_of_checkpoint,
+    steps_saved,
 )
 from mulan.storage import filesystem
 from mulan.training.state import Progress
 from tests.checkpoints import write_checkpoint
+from tests.conftest import S3
 
 FILES = ("state-00000-of-00001.safetensors", "progress.json", "manifest.json")
 
@@ -85,6 +89,36 @@ def test_a_checkpoint_with_a_damaged_manifest_is_not_listed(manifest: str, run_u
     before, after = put(run_uri, 3), put(run_uri, 6)
     filesystem.write_atomically(f"{after}/{MANIFEST}", manifest.encode())
     assert [one.uri for one in checkpoints(run_uri)] == [before]
+
+
+def put_empty(run_uri: str, steps: int, parts: int) -> None:
+    """Writes a checkpoint whose parts have no content."""
+    uri, about = f"{run_uri}/{checkpoint_name(steps)}", {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
+    files = {f"state-{rank:05d}-of-{parts:05d}.safetensors": about for rank in range(parts)}
+    for file in files:
+        filesystem.write_atomically(f"{uri}/{file}", b"")
+    filesystem.write_atomically(f"{uri}/{MANIFEST}", json.dumps({"files": files, "score": None}).encode())
+
+
+def test_the_requests_for_the_newest_checkpoint_depend_on_no_number_of_parts_and_older_ones(s3: S3) -> None:
+    counts = []
+    for run, parts, older in (("a", 1, 0), ("b", 1, 5), ("c", 24, 0), ("d", 24, 5)):
+        for steps in range(1, older + 2):
+            put_empty(f"{s3.uri}/{run}", steps, parts)
+        s3.proxy.requests.clear()
+        newest = newest_checkpoint(f"{s3.uri}/{run}")
+        assert newest is not None and (newest.steps_done, len(newest.files)) == (older + 1, parts)
+        counts.append(len(s3.proxy.requests))
+    assert counts == [3] * 4  # a list of the run's folder, the manifest, and a list of the checkpoint's files
+
+
+def test_a_newer_checkpoint_that_is_incomplete_is_not_the_newest(run_uri: str) -> None:
+    assert newest_checkpoint(run_uri) is None and steps_saved(run_uri) == 0
+    uri = put(run_uri, 3)
+    filesystem.remove(f"{put(run_uri, 6)}/{MANIFEST}")
+    newest = newest_checkpoint(run_uri)
+    assert newest is not None and newest.uri == uri
+    assert steps_saved(run_uri) == 3
 
 
 def test_a_partly_removed_checkpoint_is_not_listed(run_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
