@@ -16,7 +16,7 @@ from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import all_gather_objects, background_group, rank_and_world_size
+from mulan.distributed.collectives import all_gather_objects, rank_and_world_size
 from mulan.model.audio_encoder import TrainedModel
 from mulan.runs.checkpoint import read_newest
 from mulan.runs.checkpoint_list import newest_checkpoint
@@ -61,8 +61,7 @@ def _save(request: CheckpointRequest, device: torch.device) -> Reading:
     statistics = RunningStatistics(engine.module)
     train_step(engine, batches, statistics, task_of(recipe), recipe.train)
     reading: Reading = {"own_mb": sum(one.values.nbytes for one in engine.own_state()) / 1e6}
-    group = background_group(recipe.scale.collective_timeout_s)
-    with CheckpointWriter(request.run_uri, keep_latest=1, keep_best=0, group=group) as writer:
+    with CheckpointWriter(request.run_uri, keep_latest=1, keep_best=0) as writer:
 
         def save() -> None:
             all_gather_objects(None)

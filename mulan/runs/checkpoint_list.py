@@ -1,9 +1,12 @@
 """The list of the checkpoints in a run's folder, with their sizes and scores but without their contents.
 
 A checkpoint's ``manifest.json``, which is written last, holds the size and SHA-256 of every other file, and the score.
+The other files have names that are never used again, so whoever writes a checkpoint leaves the files of others as they
+are, and the checkpoint is replaced when its manifest is.
 """
 
 import re
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +15,10 @@ from mulan.config.parsing import parse_json
 from mulan.storage import filesystem
 from mulan.storage.listing import entries_in
 
-MANIFEST = "manifest.json"
+MANIFEST, PART_SUFFIX = "manifest.json", ".safetensors"
+_PROGRESS = "progress"
+_OF_CHECKPOINT = re.compile(rf"(?:state|{_PROGRESS})(?:-g([0-9]+)-.*|[-.].*)")
+"""Names of files, with the generation of the lease; earlier versions wrote names without it."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,29 @@ def steps_of_checkpoint(name: str) -> int | None:
     """
     match = re.fullmatch(r"checkpoint_([0-9]{9})", name)
     return int(match[1]) if match else None
+
+
+def part_name(rank: int, workers: int, generation: int | None) -> str:
+    """Returns an unused name for a worker's part.
+
+    Args:
+        generation: Generation of the lease of the driver for which it is written; None if it holds no lease.
+    """
+    return f"state-g{generation or 0}-{rank:05d}-of-{workers:05d}-{_token()}{PART_SUFFIX}"
+
+
+def progress_name(generation: int | None) -> str:
+    """Returns an unused name for the file with the progress; the argument is that of :func:`part_name`."""
+    return f"{_PROGRESS}-g{generation or 0}-{_token()}.json"
+
+
+def is_progress(name: str) -> bool:
+    """Returns whether a file of a checkpoint holds the progress."""
+    return name.startswith(_PROGRESS)
+
+
+def _token() -> str:
+    return uuid.uuid4().hex[:8]
 
 
 def checkpoints(run_uri: str) -> list[CheckpointInfo]:
@@ -76,6 +105,20 @@ def remove_checkpoint(uri: str) -> None:
     """Removes a checkpoint, its manifest first: if this is interrupted, the remaining files are not a checkpoint."""
     filesystem.remove(filesystem.join(uri, MANIFEST))
     filesystem.remove_folder(uri)
+
+
+def remove_unlisted(checkpoint: CheckpointInfo, generation: int | None) -> None:
+    """Removes what writers of a checkpoint have left that did not complete it, or whose manifest was replaced.
+
+    What another driver may be writing is kept, as it has a later generation.
+
+    Args:
+        generation: Generation of the lease of the driver for which this is called; None if it holds no lease.
+    """
+    for name in filesystem.names_in(checkpoint.uri):
+        found = _OF_CHECKPOINT.fullmatch(name)
+        if found and name not in checkpoint.files and int(found[1] or 0) <= (generation or 0):
+            filesystem.remove(filesystem.join(checkpoint.uri, name))
 
 
 def _info(run_uri: str, name: str) -> CheckpointInfo | None:
