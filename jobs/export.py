@@ -27,7 +27,7 @@ def export(run: Run, *, dry_run: bool = False) -> None:
     from mulan.tracking.results import send_model
 
     if dry_run:
-        checkpoint_to_export(run)
+        checkpoint_to_export(run).state.close()
         return
     steps_done = export_run(run)
     print(f"export  model of step {steps_done}: {run.model_uri}", flush=True)

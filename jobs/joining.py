@@ -10,7 +10,7 @@ from mulan.data.corpus.index_rows import INDEX_NAME
 from mulan.data.reader import MicroBatchReader
 from mulan.launch.checks import check_corpus, licence_lines
 from mulan.launch.cluster import connect
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import steps_saved
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.tracking.registry import check_trackers
@@ -49,7 +49,7 @@ def join(recipe: Recipe, run: Run, reader: MicroBatchReader | None = None) -> li
         ClusterUnfit: The cluster cannot train the recipe; lists all reasons.
     """
     connect(recipe.scale)
-    if any(newest.steps_done >= recipe.train.steps for newest in checkpoints(run.uri)[:1]):
+    if steps_saved(run.uri) >= recipe.train.steps:
         return []
     from mulan.launch.preflight import preflight
 

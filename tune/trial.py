@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 
 from mulan.config.parsing import parse_json
 from mulan.config.recipe import Recipe
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import steps_saved
 from mulan.runs.run import Run
 from mulan.storage import filesystem
 from mulan.storage.jsonl import DamagedFile
@@ -127,8 +127,7 @@ class Trial:
 
     def steps_saved(self) -> int:
         """Returns the number of steps of the newest checkpoint; 0 if there is none."""
-        newest = checkpoints(self.run.uri)[:1]
-        return newest[0].steps_done if newest else 0
+        return steps_saved(self.run.uri)
 
     def _uri_of(self, name: str) -> str:
         return filesystem.join(self.run.uri, name)

@@ -16,10 +16,10 @@ from mulan.benchmarks.worker_group import Reading, read_in_workers
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.freed_memory import keep_freed_memory
 from mulan.distributed.batch_norm import RunningStatistics
-from mulan.distributed.collectives import all_gather_objects, background_group, rank_and_world_size
+from mulan.distributed.collectives import all_gather_objects, rank_and_world_size
 from mulan.model.audio_encoder import TrainedModel
 from mulan.runs.checkpoint import read_newest
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import newest_checkpoint
 from mulan.runs.checkpoint_writer import CheckpointWriter
 from mulan.tasks.task import task_of
 from mulan.training.engines.base import CheckpointedEngine
@@ -61,8 +61,7 @@ def _save(request: CheckpointRequest, device: torch.device) -> Reading:
     statistics = RunningStatistics(engine.module)
     train_step(engine, batches, statistics, task_of(recipe), recipe.train)
     reading: Reading = {"own_mb": sum(one.values.nbytes for one in engine.own_state()) / 1e6}
-    group = background_group(recipe.scale.collective_timeout_s)
-    with CheckpointWriter(request.run_uri, keep_latest=1, keep_best=0, group=group) as writer:
+    with CheckpointWriter(request.run_uri, keep_latest=1, keep_best=0) as writer:
 
         def save() -> None:
             all_gather_objects(None)
@@ -73,7 +72,9 @@ def _save(request: CheckpointRequest, device: torch.device) -> Reading:
             reading["pause_s"], reading["write_s"] = paused - begun, time.perf_counter() - paused
 
         reading["save_mb"] = extra_memory_mb(save, device="cpu")
-    reading["size_mb"] = sum(about["bytes"] for about in checkpoints(request.run_uri)[0].files.values()) / 1e6
+    newest = newest_checkpoint(request.run_uri)
+    assert newest is not None
+    reading["size_mb"] = sum(about["bytes"] for about in newest.files.values()) / 1e6
     all_gather_objects(rank)  # no process exits before all have finished
     return reading
 

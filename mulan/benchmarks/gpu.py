@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from mulan.benchmarks.gpu_process import READING, GpuReading, GpuRequest, take
+from mulan.benchmarks.gpu_process import take
+from mulan.benchmarks.gpu_readings import READING, GpuReading, GpuRequest
 from mulan.benchmarks.gpu_report import report_of
 from mulan.benchmarks.gpu_tests import marked_files, run_tests
 from mulan.benchmarks.results import Report

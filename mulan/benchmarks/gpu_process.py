@@ -9,19 +9,21 @@ import math
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 import torch
+from torch.profiler import record_function
 
-from mulan.benchmarks.gpu_trace import TraceFigures, read_figures
+from mulan.benchmarks.gpu_readings import Emit, GpuReading, GpuRequest, MeasurementClock, print_reading
+from mulan.benchmarks.gpu_trace import OWN, TraceFigures, read_figures
 from mulan.benchmarks.loss import FORMS, READINGS, LossRequest
 from mulan.benchmarks.measure import BenchmarkFailed, interleaved
 from mulan.benchmarks.memory import calculated_bytes
 from mulan.benchmarks.step_process import synchronize
-from mulan.benchmarks.synthetic import BERT_WIDTH, model_to_measure, synthetic_batch
+from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.config.recipe import Recipe, recipe_from_toml
 from mulan.data.batch import Batch
 from mulan.distributed.batch_norm import RunningStatistics
@@ -35,8 +37,6 @@ from mulan.telemetry.flops import count_flops
 from mulan.training.engines.torch import TorchEngine
 from mulan.training.step import queue_gradients, train_step
 
-READING = "reading: "
-"""Prefix of the lines that state a figure, since libraries print others."""
 FEW = 8
 """Number of micro-batches of the short steps that warm up or compare two settings."""
 WARM_UPS = 2
@@ -47,44 +47,6 @@ _SYNCHRONIZES = "synchronizing CUDA operation"
 """Part of the warning of ``torch.cuda.set_sync_debug_mode``."""
 
 
-@dataclass(frozen=True)
-class GpuRequest:
-    """The parameters of a measurement."""
-
-    subject: str
-    """Key of :data:`SUBJECTS`."""
-    label: str
-    """Begin of the name of every figure."""
-    device: str
-    """Device, ``cpu`` or ``cuda``."""
-    rounds: int
-    """Maximum number of measurements of each figure."""
-    seconds: float = math.inf
-    """Time since the begin of the measurement after which no further step is measured."""
-    recipe_toml: str = ""
-    """Recipe of a step, with one worker."""
-    bert_width: int = BERT_WIDTH
-    """Hidden size of the text tower, if it is BERT."""
-    sizes: tuple[int, ...] = ()
-    """Numbers of pairs of a loss, or numbers of rows of square matrices: in bfloat16, in float64."""
-    folder: str = ""
-    """Folder of the traces."""
-
-
-@dataclass(frozen=True)
-class GpuReading:
-    """A figure, or the reason why there is none."""
-
-    name: str
-    values: tuple[float, ...]
-    """Measured values, in order; empty if there are none."""
-    unit: str = ""
-    remark: str = ""
-
-
-Emit = Callable[[GpuReading], None]
-
-
 def take(request: GpuRequest, emit: Emit) -> None:
     """Takes a measurement, and calls ``emit`` with each figure; with several measurements, again after each."""
     SUBJECTS[request.subject](request, emit)
@@ -92,7 +54,7 @@ def take(request: GpuRequest, emit: Emit) -> None:
 
 def _products(request: GpuRequest, emit: Emit) -> None:
     """Measures the rate of square matrix products, to which that of steps is related."""
-    device = torch.device(request.device)
+    device, clock = torch.device(request.device), MeasurementClock(request)
     for dtype, size in zip((torch.bfloat16, torch.float64), request.sizes, strict=True):
         one, other = (torch.randn(size, size, device=device, dtype=torch.float32).to(dtype) for _ in range(2))
 
@@ -102,21 +64,34 @@ def _products(request: GpuRequest, emit: Emit) -> None:
 
         multiply()
         operations = 2 * size**3 * _PRODUCTS_AT_ONCE / 1e12
-        rates = tuple(operations / _seconds_of(multiply, device) for _ in range(request.rounds))
-        emit(GpuReading(f"{request.label}, {str(dtype).removeprefix('torch.')}", rates, "TFLOP/s", f"of {size:,} rows"))
+        name = f"{request.label}, {str(dtype).removeprefix('torch.')}"
+        for taken in clock.repeated(partial(_seconds_of, multiply, device)):
+            emit(GpuReading(name, tuple(operations / one for one in taken), "TFLOP/s", f"of {size:,} rows"))
 
 
 def _loss(request: GpuRequest, emit: Emit) -> None:
-    """Measures time and memory of each form of the loss; a form that does not fit or is not installed is noted."""
+    """Measures time and memory of each form of the loss; what does not fit or is not installed is noted.
+
+    Once the time is up, so is what was not measured; the first figure always is.
+    """
+    clock = MeasurementClock(request)
+    for place, (asked, name, unit) in enumerate(_loss_requests(request)):
+        if place and clock.is_up():
+            emit(GpuReading(name, (), unit, "not measured: the time was up"))
+        else:
+            _emit_loss(asked, name, unit, emit)
+
+
+def _loss_requests(request: GpuRequest) -> Iterator[tuple[LossRequest, str, str]]:
+    """Yields the measurements of the loss, with the names and units of their figures."""
     for pairs in request.sizes:
         for form in FORMS:
             # the time first: of it, the report derives the share of the step
             for kind, unit, rounds in (("seconds", "s", request.rounds), ("memory", "MB", 1)):
                 name = f"{request.label} of {pairs:,} pairs, {form}: {kind}"
-                asked = LossRequest(kind, (form,), pairs, request.device, rounds=rounds)
-                _emit_loss(asked, name, unit, emit)
-        asked = LossRequest("difference", ("tiled",), pairs, request.device)
-        _emit_loss(asked, f"{request.label} of {pairs:,} pairs: gradients, tiled to untiled", "", emit)
+                yield LossRequest(kind, (form,), pairs, request.device, rounds=rounds), name, unit
+        name = f"{request.label} of {pairs:,} pairs: gradients, tiled to untiled"
+        yield LossRequest("difference", ("tiled",), pairs, request.device), name, ""
 
 
 def _emit_loss(request: LossRequest, name: str, unit: str, emit: Emit) -> None:
@@ -147,7 +122,8 @@ class _Trainer:
             return _seconds_of(lambda: self._train(list(batches), engine or self.engine), self.device)
 
     def _train(self, batches: list[Batch], engine: TorchEngine) -> None:
-        loss = train_step(engine, batches, self._statistics, self._task, self.recipe.train)["loss"]
+        with record_function(OWN):
+            loss = train_step(engine, batches, self._statistics, self._task, self.recipe.train)["loss"]
         if not math.isfinite(loss):
             raise BenchmarkFailed(f"the loss is {loss}")
 
@@ -168,7 +144,7 @@ class _Trainer:
 
 def _step(request: GpuRequest, emit: Emit) -> None:
     """Measures whole steps, then the memory, the trace and the host's waits of short ones."""
-    begun, label = time.perf_counter(), request.label
+    clock, label = MeasurementClock(request), request.label
     recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
     model = model_to_measure(recipe, bert_width=request.bert_width)
     count = count_flops(model, recipe)  # before the model is compiled
@@ -178,11 +154,9 @@ def _step(request: GpuRequest, emit: Emit) -> None:
         trainer.step(few)
     if recipe.train.compile:  # texts of further lengths are compiled for once more
         trainer.step(trainer.batches)
-    emit(GpuReading(f"{label}: preparation and warm-up", (time.perf_counter() - begun,), "s"))
-    taken: list[float] = []
-    while len(taken) < request.rounds and (not taken or time.perf_counter() - begun < request.seconds):
-        taken.append(trainer.step(trainer.batches))
-        emit(GpuReading(f"{label}: step", tuple(taken), "s", f"of {recipe.batch.pairs:,} pairs"))
+    emit(GpuReading(f"{label}: preparation and warm-up", (clock.seconds(),), "s"))
+    for taken in clock.repeated(partial(trainer.step, trainer.batches)):
+        emit(GpuReading(f"{label}: step", taken, "s", f"of {recipe.batch.pairs:,} pairs"))
         emit(GpuReading(f"{label}: pairs/s", tuple(recipe.batch.pairs / seconds for seconds in taken)))
         emit(GpuReading(f"{label}: model FLOPs", tuple(flops / 1e12 / one for one in taken), "TFLOP/s"))
     if trainer.device.type == "cuda":
@@ -236,7 +210,7 @@ def _emit_trace(trace: TraceFigures, label: str, emit: Emit) -> None:
 
 def _groups(request: GpuRequest, emit: Emit) -> None:
     """Compares short steps with the recipe's groups of texts of similar length, and with one group, in turn."""
-    recipe = recipe_from_toml(request.recipe_toml, name="benchmark")
+    recipe, clock = recipe_from_toml(request.recipe_toml, name="benchmark"), MeasurementClock(request)
     model, few = model_to_measure(recipe, bert_width=request.bert_width), min(FEW, recipe.batch.micro_batches)
     trainer = _Trainer(model, recipe, device=request.device, micro_batches=few)
     engines = {recipe.text_tower.length_groups: trainer.engine}
@@ -244,15 +218,21 @@ def _groups(request: GpuRequest, emit: Emit) -> None:
     engines[1] = TorchEngine.from_recipe(trainer.model, one_group, device=trainer.device)
     for engine in engines.values():
         trainer.step(trainer.batches, engine)
-    figures = interleaved(
+    pairs = len(trainer.batches) * recipe.batch.pairs_per_micro_batch
+    taken: dict[str, list[float]] = defaultdict(list)
+
+    def emit_all(count: str, _: int, seconds: float) -> None:
+        taken[count].append(seconds)
+        name = f"{request.label}: step of {pairs:,} pairs, length_groups = {count}"
+        emit(GpuReading(name, tuple(taken[count]), "s"))
+
+    interleaved(
         {str(count): partial(trainer.step, trainer.batches, engine) for count, engine in engines.items()},
         rounds=request.rounds,
         unit="s",
-        on_reading=lambda *_: None,
+        on_reading=emit_all,
+        another_round=lambda: not clock.is_up(),
     )
-    pairs = len(trainer.batches) * recipe.batch.pairs_per_micro_batch
-    for count, figure in figures.items():
-        emit(GpuReading(f"{request.label}: step of {pairs:,} pairs, length_groups = {count}", figure.values, "s"))
 
 
 def _memory(request: GpuRequest, emit: Emit) -> None:
@@ -280,11 +260,6 @@ SUBJECTS: dict[str, Callable[[GpuRequest, Emit], None]] = {
     "groups": _groups,
     "memory": _memory,
 }
-
-
-def print_reading(reading: GpuReading) -> None:
-    """Prints a figure, for the process that waits for it."""
-    print(f"{READING}{json.dumps(asdict(reading))}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from mulan.benchmarks.gpu_process import GpuReading
+from mulan.benchmarks.gpu_readings import GpuReading
 from mulan.benchmarks.measure import Figure
 from mulan.benchmarks.results import Goal, Report, Row
 

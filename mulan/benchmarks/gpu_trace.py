@@ -1,6 +1,7 @@
 """What a trace of PyTorch's profiler says about a step on a GPU: attention kernels, copies from the host, host waits.
 
-The trace is that of :class:`mulan.instrumentation.profiler.StepProfiler`, whose steps are annotated.
+The trace is that of :class:`mulan.instrumentation.profiler.StepProfiler`, whose steps are annotated. The benchmark
+waits for the device before and after each, so it also annotates what the step itself does (:data:`OWN`).
 """
 
 import gzip
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mulan.instrumentation.trace import STEP, Intervals
+
+OWN = "the step itself"
+"""Name of the annotation, within that of a step, of what training does too."""
 
 _ATTENTION_OPERATOR = "aten::_scaled_dot_product_"
 _ATTENTION_KERNEL = re.compile(r"flash|fmha|attention|sdpa", re.IGNORECASE)
@@ -51,7 +55,7 @@ class TraceFigures:
     overlapped_s: float
     """The part of ``copies_s`` in which a kernel ran."""
     waits: Mapping[str, int]
-    """Number of calls within the steps in which the host waited for the device, by function of CUDA."""
+    """Number of calls of the steps themselves in which the host waited for the device, by function of CUDA."""
 
 
 def read_figures(file: str) -> TraceFigures:
@@ -67,6 +71,7 @@ def figures_of(events: Iterable[Mapping[str, Any]]) -> TraceFigures:
         if event.get("ph") == "X":
             by_category[event.get("cat", "")].append(event)
     steps = [event for event in by_category["user_annotation"] if event["name"].startswith(STEP)]
+    own = [event for event in by_category["user_annotation"] if event["name"] == OWN]
     kernels = by_category["kernel"]
     copies = [event for event in by_category["gpu_memcpy"] if _FROM_HOST in event["name"]]
     computing, copying = Intervals.of(kernels), Intervals.of(copies)
@@ -77,7 +82,7 @@ def figures_of(events: Iterable[Mapping[str, Any]]) -> TraceFigures:
             attention_s[short_name(event["name"])] += event["dur"] / 1e6
     operators = Counter(event["name"] for event in by_category["cpu_op"] if _is_attention(event["name"]))
     calls = [*by_category["cuda_runtime"], *by_category["cuda_driver"]]
-    waits = Counter(event["name"] for event in calls if event["name"] in _WAITS and _is_within(event, steps))
+    waits = Counter(event["name"] for event in calls if event["name"] in _WAITS and _is_within(event, own))
     return TraceFigures(
         steps=len(steps),
         step_s=sum(event["dur"] for event in steps) / 1e6,
@@ -108,5 +113,5 @@ def _seconds(intervals: Intervals) -> float:
     return intervals.within(float("-inf"), float("inf")) / 1e6
 
 
-def _is_within(event: Mapping[str, Any], steps: Sequence[Mapping[str, Any]]) -> bool:
-    return any(step["ts"] <= event["ts"] < step["ts"] + step["dur"] for step in steps)
+def _is_within(event: Mapping[str, Any], windows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(window["ts"] <= event["ts"] < window["ts"] + window["dur"] for window in windows)

@@ -52,6 +52,7 @@ def interleaved(
     rounds: int,
     unit: str,
     on_reading: Callable[[str, int, float], None],
+    another_round: Callable[[], bool] = lambda: True,
 ) -> dict[str, Figure]:
     """Measures every candidate once per round, in turn, so that slow periods of the machine affect all of them.
 
@@ -60,13 +61,16 @@ def interleaved(
 
     Args:
         candidates: Functions that take one measurement, by name.
-        rounds: Number of measurements of each candidate.
+        rounds: Maximum number of measurements of each candidate.
         unit: Unit of the measurements.
         on_reading: Called with the candidate, the round (from 1) and the value after each measurement.
+        another_round: Called before each round but the first; the measurements end if it returns False.
     """
     names = list(candidates)
     readings: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds):
+        if number and not another_round():
+            break
         first = number % len(names)
         for name in names[first:] + names[:first]:
             readings[name].append(candidates[name]())

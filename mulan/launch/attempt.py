@@ -12,7 +12,7 @@ from mulan.config.checks import pretraining_warnings
 from mulan.config.recipe import Recipe
 from mulan.data.planned_batches import planned_batches
 from mulan.data.schedule import Schedule
-from mulan.distributed.collectives import all_gather_objects, background_group
+from mulan.distributed.collectives import all_gather_objects
 from mulan.instrumentation.on_worker import instruments_on_worker
 from mulan.launch.devices import describe_devices, device_kind, reproducibility_warnings
 from mulan.launch.logs import label_worker_records
@@ -94,9 +94,9 @@ def train_attempt(job: WorkerJob) -> None:
 
 def _checkpoint_writer(job: WorkerJob) -> CheckpointWriter:
     """Returns this worker's writer of checkpoints. Collective."""
-    train, group = job.recipe.train, background_group(job.recipe.scale.collective_timeout_s)
+    train = job.recipe.train
     keep = {"keep_latest": train.keep_latest_checkpoints, "keep_best": train.keep_best_checkpoints}
-    return CheckpointWriter(job.run.uri, **keep, fence=job.fences[0], group=group)
+    return CheckpointWriter(job.run.uri, **keep, fence=job.fences[0])
 
 
 class _FirstWorkersRecords:

@@ -7,7 +7,7 @@ from mulan.config.errors import MulanError
 from mulan.config.recipe import Recipe
 from mulan.data.reader import MicroBatchReader
 from mulan.instrumentation.settings import InstrumentSettings
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import newest_checkpoint, steps_saved
 from mulan.runs.run import Run, RunError
 from mulan.storage import filesystem
 from mulan.storage.hub import audio_checkpoint_files
@@ -70,9 +70,7 @@ def check_instruments(settings: InstrumentSettings, recipe: Recipe, run: Run) ->
         ProfileRefused: It will not.
     """
     if settings.profile_steps is not None:
-        newest = checkpoints(run.uri)[:1]
-        steps_done = newest[0].steps_done if newest else 0
-        settings.profile_steps.check(run_uri=run.uri, steps=recipe.train.steps, steps_done=steps_done)
+        settings.profile_steps.check(run_uri=run.uri, steps=recipe.train.steps, steps_done=steps_saved(run.uri))
 
 
 def check_is_no_sweep(run: Run) -> None:
@@ -91,7 +89,7 @@ def check_checkpoint(run: Run) -> None:
     Raises:
         RunError: The run has no checkpoint.
     """
-    if not checkpoints(run.uri):
+    if newest_checkpoint(run.uri) is None:
         raise RunError(f"run {run.uri} has no checkpoint yet; nothing to export")
 
 

@@ -4,7 +4,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from functools import partial
 
 import ray
@@ -32,7 +32,7 @@ from mulan.monitoring.live_report import live_report
 from mulan.private_ray.core import remove_orphaned_placement_groups
 from mulan.private_ray.train import set_health_check_timeout
 from mulan.runs.checkpoint import read_newest
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import steps_saved
 from mulan.runs.lease import Fence, hold_lease
 from mulan.runs.run import Run
 from mulan.runs.stop import RunStopped, StopRequest, stop_request_to
@@ -102,7 +102,7 @@ def fit(
                     _trainer(job, callbacks or []).fit()
             finally:
                 job.source.end()
-            if _saved_steps(run) < recipe.train.steps:  # the workers have ended in order
+            if steps_saved(run.uri) < recipe.train.steps:  # the workers have ended in order
                 raise _stopped(run, _stop_request(job.fences))
 
 
@@ -112,7 +112,7 @@ def _trainer(job: WorkerJob, callbacks: list[UserCallback]) -> Trainer:
         train_on_worker,
         worker_counts=worker_counts(recipe.batch, recipe.train, recipe.scale),
         worker_limit=partial(max_workers, recipe.scale),
-        saved_steps=partial(_saved_steps, run),
+        saved_steps=partial(steps_saved, run.uri),
         on_failure=partial(_record_failure, run, job.fences[0]),
         stop_requested=partial(_is_asked_to_stop, job.fences),
         train_loop_config={"job": job},
@@ -144,7 +144,7 @@ def _training_errors(run: Run, fences: Sequence[Fence]) -> Iterator[None]:
 
 def _stopped(run: Run, request: StopRequest | None) -> RunStopped:
     """Returns the error of a run whose training ended before its last step, by this request."""
-    steps = _saved_steps(run)
+    steps = steps_saved(run.uri)
     saved = f"at step {steps}, whose checkpoint is saved" if steps else "before its first step"
     return RunStopped(f"run {run.uri} stopped {saved}: {request or 'its workers ended'}")
 
@@ -162,10 +162,13 @@ def _is_asked_to_stop(fences: Sequence[Fence]) -> bool:
 
 def is_finished(recipe: Recipe, run: Run) -> bool:
     """Returns whether the run has been trained to its last step."""
-    if _saved_steps(run) < recipe.train.steps:
+    if steps_saved(run.uri) < recipe.train.steps:
         return False
     checkpoint = read_newest(run.uri, on_corrupt=log.warning)
-    return checkpoint is not None and checkpoint.progress.steps_done >= recipe.train.steps
+    if checkpoint is None:
+        return False
+    with closing(checkpoint.state):
+        return checkpoint.progress.steps_done >= recipe.train.steps
 
 
 def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> BatchService:
@@ -180,11 +183,6 @@ def _source(recipe: Recipe, reader: "ray.ObjectRef[MicroBatchReader]") -> BatchS
         # before the other workers time out in a collective, whose error would not name the cause
         max_wait_s=_DATA_TIMEOUT_SHARE * scale.collective_timeout_s,
     )
-
-
-def _saved_steps(run: Run) -> int:
-    newest = checkpoints(run.uri)[:1]
-    return newest[0].steps_done if newest else 0
 
 
 def _last_step(run: Run) -> str:

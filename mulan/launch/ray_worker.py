@@ -56,7 +56,7 @@ def read_newest_on_all_workers(run_uri: str, *, place: str, on_corrupt: Callable
             )
 
         copy = all_gather_objects(raise_on_all_workers(make_copy))[reader]
-        checkpoint = None if copy is None else copy.open()
+        checkpoint = raise_on_all_workers(lambda: None if copy is None else copy.open())
         # afterwards all workers have opened the files, so their folder may be removed
         steps = all_gather_objects(checkpoint.progress.steps_done if checkpoint else 0)
     if len(set(steps)) > 1:  # another attempt was still writing

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from mulan.config.errors import USER_ERROR, MulanError
 from mulan.config.recipe import Recipe
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import steps_saved
 from mulan.runs.run import Run
 
 
@@ -41,8 +41,7 @@ class AblationRun:
     @property
     def steps_saved(self) -> int:
         """Number of steps of the newest checkpoint; 0 if there is none."""
-        newest = checkpoints(self.run.uri)[:1]
-        return newest[0].steps_done if newest else 0
+        return steps_saved(self.run.uri)
 
     def as_it_is(self) -> "AblationRun":
         """Returns the variant with the corpus and the number of steps of its existing run.

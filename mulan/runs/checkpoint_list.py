@@ -1,17 +1,24 @@
 """The list of the checkpoints in a run's folder, with their sizes and scores but without their contents.
 
 A checkpoint's ``manifest.json``, which is written last, holds the size and SHA-256 of every other file, and the score.
+The other files have names that are never used again, so whoever writes a checkpoint leaves the files of others as they
+are, and the checkpoint is replaced when its manifest is.
 """
 
 import re
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from mulan.config.parsing import parse_json
 from mulan.storage import filesystem
+from mulan.storage.listing import entries_in
 
-MANIFEST = "manifest.json"
+MANIFEST, PART_SUFFIX = "manifest.json", ".safetensors"
+_PROGRESS = "progress"
+_OF_CHECKPOINT = re.compile(rf"(?:state|{_PROGRESS})(?:-g([0-9]+)-.*|[-.].*)")
+"""Names of files, with the generation of the lease; earlier versions wrote names without it."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +49,51 @@ def steps_of_checkpoint(name: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def part_name(rank: int, workers: int, generation: int | None) -> str:
+    """Returns an unused name for a worker's part.
+
+    Args:
+        generation: Generation of the lease of the driver for which it is written; None if it holds no lease.
+    """
+    return f"state-g{generation or 0}-{rank:05d}-of-{workers:05d}-{_token()}{PART_SUFFIX}"
+
+
+def progress_name(generation: int | None) -> str:
+    """Returns an unused name for the file with the progress; the argument is that of :func:`part_name`."""
+    return f"{_PROGRESS}-g{generation or 0}-{_token()}.json"
+
+
+def is_progress(name: str) -> bool:
+    """Returns whether a file of a checkpoint holds the progress."""
+    return name.startswith(_PROGRESS)
+
+
+def _token() -> str:
+    return uuid.uuid4().hex[:8]
+
+
 def checkpoints(run_uri: str) -> list[CheckpointInfo]:
     """Returns the complete checkpoints of a run, newest first. It checks the sizes of files, not their contents."""
-    infos = (_info(run_uri, name) for name in sorted(checkpoint_names(run_uri), reverse=True))
-    return [info for info in infos if info is not None]
+    return list(newest_first(run_uri))
+
+
+def newest_first(run_uri: str) -> Iterator[CheckpointInfo]:
+    """Yields the complete checkpoints of a run, newest first; each is looked at only when it is asked for."""
+    for name in sorted(checkpoint_names(run_uri), reverse=True):
+        info = _info(run_uri, name)
+        if info is not None:
+            yield info
+
+
+def newest_checkpoint(run_uri: str) -> CheckpointInfo | None:
+    """Returns the newest complete checkpoint of a run, without a look at older ones; None if there is none."""
+    return next(newest_first(run_uri), None)
+
+
+def steps_saved(run_uri: str) -> int:
+    """Returns the number of steps of the newest complete checkpoint of a run; 0 if there is none."""
+    newest = newest_checkpoint(run_uri)
+    return 0 if newest is None else newest.steps_done
 
 
 def checkpoint_names(run_uri: str) -> list[str]:
@@ -59,12 +107,27 @@ def remove_checkpoint(uri: str) -> None:
     filesystem.remove_folder(uri)
 
 
+def remove_unlisted(checkpoint: CheckpointInfo, generation: int | None) -> None:
+    """Removes what writers of a checkpoint have left that did not complete it, or whose manifest was replaced.
+
+    What another driver may be writing is kept, as it has a later generation.
+
+    Args:
+        generation: Generation of the lease of the driver for which this is called; None if it holds no lease.
+    """
+    for name in filesystem.names_in(checkpoint.uri):
+        found = _OF_CHECKPOINT.fullmatch(name)
+        if found and name not in checkpoint.files and int(found[1] or 0) <= (generation or 0):
+            filesystem.remove(filesystem.join(checkpoint.uri, name))
+
+
 def _info(run_uri: str, name: str) -> CheckpointInfo | None:
     uri, steps_done = filesystem.join(run_uri, name), steps_of_checkpoint(name)
     try:
         manifest = parse_json(filesystem.read_bytes(filesystem.join(uri, MANIFEST)))
         files, score = manifest["files"], manifest["score"]
-        complete = all(filesystem.size(filesystem.join(uri, file)) == info["bytes"] for file, info in files.items())
+        entries = entries_in(uri)  # the sizes of all parts at once, of which there may be hundreds
+        complete = all(file in entries and entries[file].size == info["bytes"] for file, info in files.items())
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
         return None
     except (ValueError, TypeError, KeyError, AttributeError):  # a damaged manifest

@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from mulan.runs.checkpoint import read_newest
@@ -32,7 +33,8 @@ def export_run(run: Run) -> int:
     task = task_of(run.recipe().with_random_audio_tower())
     checkpoint = checkpoint_to_export(run)
     model = task.build_model()
-    load_weights(model, checkpoint.state, averaged=True)
+    with closing(checkpoint.state) as state:
+        load_weights(model, state, averaged=True)
     with tempfile.TemporaryDirectory() as folder:
         task.export(model, Path(folder))
         for file in sorted(Path(folder).rglob("*")):

@@ -13,7 +13,7 @@ from typing import Any
 from mulan.config.errors import MulanError, RecipeError
 from mulan.config.parsing import parse_json, parse_toml
 from mulan.config.recipe import Recipe, differing_fields, recipe_from_toml
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import steps_saved
 from mulan.runs.lease import RunHeld, RunTakenOver
 from mulan.storage import filesystem
 from mulan.storage.errors import StorageError
@@ -171,9 +171,8 @@ class Run:
             self._check_not_below_checkpoint(recipe.train.steps)
 
     def _check_not_below_checkpoint(self, steps: int) -> None:
-        newest = checkpoints(self.uri)[:1]
-        if newest and newest[0].steps_done > steps:
-            done = newest[0].steps_done
+        done = steps_saved(self.uri)
+        if done > steps:
             raise RunError(
                 f"run {self.uri} has a checkpoint of step {done}, so train.steps = {steps} cannot be reached any more; "
                 f"set it to {done} or more, or give another --name"

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import save_file
 
+from mulan.config.errors import MulanError
 from mulan.training.state import SavedState
 from mulan.training.tensor_slices import TensorSlice
 
@@ -69,6 +70,14 @@ class PartCopy:
         """
         save_file(self._entries, path, self._metadata or None)
 
+    def release(self) -> None:
+        """Frees the memory, whoever still refers to this object, as the traceback of a failed write does."""
+        self._entries.clear()
+
+
+class UnfitParts(MulanError, ValueError):
+    """Raised when files are not the parts of a state: they do not have each element of each tensor exactly once."""
+
 
 class _Piece(NamedTuple):
     """A stored slice."""
@@ -94,20 +103,30 @@ class StoredState(SavedState):
         """Opens the files, which may be removed afterwards.
 
         Raises:
-            ValueError: The parts do not have each element of each tensor exactly once.
+            UnfitParts: A file is no part, or the parts do not have each element of each tensor exactly once, with one
+                type and shape.
+            OSError: A file cannot be opened.
         """
         pieces: dict[str, list[_Piece]] = defaultdict(list)
         with ExitStack() as opened:
             for path in paths:
                 file = opened.enter_context(open(path, "rb", buffering=0))
-                for name, piece in _pieces(file.fileno()):
-                    pieces[name].append(piece)
-            self._pieces = {name: sorted(found) for name, found in pieces.items()}
+                try:
+                    for name, piece in _pieces(file.fileno()):
+                        pieces[name].append(piece)
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                    fault = f"{type(error).__name__}: {error}"
+                    raise UnfitParts(f"{os.path.basename(path)} is no part of a state: {fault}") from error
+            self._pieces = {name: sorted(found, key=lambda piece: piece[:2]) for name, found in pieces.items()}
             for name in self._pieces:
                 self._check(name)
             self._files = opened.pop_all()
 
     def _check(self, name: str) -> None:
+        forms = {(piece.dtype, piece.shape) for piece in self._pieces[name]}
+        if len(forms) > 1:
+            named = sorted(f"{str(dtype).removeprefix('torch.')} {list(shape)}" for dtype, shape in forms)
+            raise UnfitParts(f"the parts of the checkpoint have {name} as {' and as '.join(named)}")
         end = 0
         for piece in self._pieces[name]:
             if piece.start != end:
@@ -116,7 +135,7 @@ class StoredState(SavedState):
         else:
             if end == math.prod(self.shape(name)):
                 return
-        raise ValueError(f"the parts of the checkpoint do not have {name} exactly once from element {end} on")
+        raise UnfitParts(f"the parts of the checkpoint do not have {name} exactly once from element {end} on")
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._pieces)
@@ -155,15 +174,19 @@ class StoredState(SavedState):
 
 
 def _pieces(file: int) -> Iterator[tuple[str, _Piece]]:
-    length = int.from_bytes(os.pread(file, 8, 0), "little")
+    length, size = int.from_bytes(os.pread(file, 8, 0), "little"), os.fstat(file).st_size
+    if length > size:
+        raise ValueError("its header is longer than the file")
     header: dict[str, Any] = json.loads(os.pread(file, length, 8))
     metadata = header.pop("__metadata__", {})
     for entry, about in header.items():
         whole = {"tensor": entry, "shape": about["shape"], "start": 0}
         of = json.loads(metadata[entry]) if entry in metadata else whole
-        offset = 8 + length + about["data_offsets"][0]
+        offset, end = (8 + length + place for place in about["data_offsets"])
         numel, dtype, shape = math.prod(about["shape"]), DTYPES[about["dtype"]], tuple(of["shape"])
-        yield of["tensor"], _Piece(of["start"], numel, file, offset, dtype, shape)
+        if end - offset != numel * dtype.itemsize or end > size:
+            raise ValueError(f"{entry} does not have the size of its shape")
+        yield of["tensor"], _Piece(int(of["start"]), numel, file, offset, dtype, shape)
 
 
 def _read(file: int, target: torch.Tensor, offset: int) -> None:

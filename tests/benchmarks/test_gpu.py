@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mulan.benchmarks.gpu import _from_process, _measurements, _readings, bench_gpu, recipe_to_measure
-from mulan.benchmarks.gpu_process import GpuReading, GpuRequest
+from mulan.benchmarks.gpu_readings import GpuReading, GpuRequest
 from mulan.benchmarks.measure import BenchmarkFailed
 from mulan.benchmarks.results import Report
 from mulan.config.audio import AstTowerConfig, ResNetTowerConfig

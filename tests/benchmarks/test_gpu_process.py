@@ -1,17 +1,18 @@
 """Tests the measurements that run on a GPU, with narrow models on a CPU; times are not tested."""
 
-import json
 import warnings
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch.profiler import ProfilerActivity, profile, record_function
 
-from mulan.benchmarks import loss
+from mulan.benchmarks import gpu_process, loss
 from mulan.benchmarks.gpu import recipe_to_measure
-from mulan.benchmarks.gpu_process import READING, GpuReading, GpuRequest, _emit_trace, _Trainer, print_reading, take
-from mulan.benchmarks.gpu_trace import TraceFigures
+from mulan.benchmarks.gpu_process import _emit_trace, _Trainer, take
+from mulan.benchmarks.gpu_readings import GpuReading, GpuRequest
+from mulan.benchmarks.gpu_trace import OWN, TraceFigures
 from mulan.benchmarks.synthetic import model_to_measure, synthetic_batch
 from mulan.telemetry.flops import count_flops
 
@@ -66,6 +67,46 @@ def test_figures_are_emitted_after_each_step_and_agree(tmp_path: Path) -> None:
 def test_no_further_step_is_measured_when_the_time_is_up(tmp_path: Path) -> None:
     readings = taken(request("step", folder=str(tmp_path), seconds=0.0))
     assert [len(one.values) for one in readings if one.name == "m_ast: step"] == [1]
+
+
+def test_groups_are_compared_by_figures_that_are_emitted_at_once() -> None:
+    readings = taken(request("groups"))
+    name = "m_ast: step of 16 pairs, length_groups = "
+    assert [(one.name.removeprefix(name), len(one.values)) for one in readings] == [
+        ("2", 1),
+        ("1", 1),
+        ("1", 2),
+        ("2", 2),
+    ]
+    assert readings[2].values[0] == readings[1].values[0]
+
+
+def test_when_the_time_is_up_everything_is_measured_once_at_most() -> None:
+    groups = taken(request("groups", seconds=0.0))
+    assert [len(one.values) for one in groups] == [1, 1]
+    products = taken(request("products", label="product", sizes=(8, 8), seconds=0.0))
+    assert [(one.name, len(one.values)) for one in products] == [("product, bfloat16", 1), ("product, float64", 1)]
+    first, *others = taken(request("loss", label="loss", sizes=(64,), seconds=0.0))
+    assert first.name == "loss of 64 pairs, tiled: seconds" and len(first.values) == 2
+    assert len(others) == 6
+    assert {(one.values, one.remark) for one in others} == {((), "not measured: the time was up")}
+
+
+def test_the_step_itself_is_annotated_without_the_waits_of_the_benchmark(tmp_path: Path) -> None:
+    """Without a GPU: a planted operator stands for the wait before and after each step."""
+    one = trainer()
+
+    def wait(_: torch.device) -> None:
+        with record_function("wait"):
+            pass
+
+    with pytest.MonkeyPatch.context() as patch, profile(activities=[ProfilerActivity.CPU], acc_events=True) as found:
+        patch.setattr(gpu_process, "synchronize", wait)
+        one.step(one.batches)
+    events = [event for event in found.events() if event.name in ("wait", OWN)]
+    before, own, after = sorted(events, key=lambda event: event.time_range.start)
+    assert (before.name, own.name, after.name) == ("wait", OWN, "wait")
+    assert before.time_range.end <= own.time_range.start and own.time_range.end <= after.time_range.start
 
 
 def test_waits_of_the_host_are_counted_while_gradients_are_queued(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,12 +167,3 @@ def test_the_figures_of_a_trace_are_shares_and_numbers_of_a_step() -> None:
     readings.clear()
     _emit_trace(replace(trace, kernels_s=0.0), "m_ast", readings.append)
     assert len(readings) == 1  # of a CPU
-
-
-def test_a_printed_reading_can_be_read_again(capsys: pytest.CaptureFixture[str]) -> None:
-    reading = GpuReading("m_ast: step", (1.5, 2.0), "s", "of 5,120 pairs")
-    print_reading(reading)
-    out = capsys.readouterr().out
-    assert out.startswith(READING) and out.count("\n") == 1
-    values = json.loads(out.removeprefix(READING))
-    assert GpuReading(**{**values, "values": tuple(values["values"])}) == reading

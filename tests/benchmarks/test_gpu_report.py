@@ -2,7 +2,7 @@
 
 import pytest
 
-from mulan.benchmarks.gpu_process import GpuReading
+from mulan.benchmarks.gpu_readings import GpuReading
 from mulan.benchmarks.gpu_report import report_of
 from mulan.benchmarks.results import Goal
 

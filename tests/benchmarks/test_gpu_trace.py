@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from mulan.benchmarks.gpu_trace import figures_of, read_figures, short_name
+from mulan.benchmarks.gpu_trace import OWN, figures_of, read_figures, short_name
 from mulan.instrumentation.trace import STEP
 
 
@@ -24,6 +24,12 @@ CUDNN = "cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x1
 EVENTS = [
     event(f"{STEP}1", 0, 1000, "user_annotation"),
     event(f"{STEP}2", 2000, 3000, "user_annotation"),
+    event(OWN, 5, 991, "user_annotation"),
+    event(OWN, 2050, 2990, "user_annotation"),
+    event("cudaDeviceSynchronize", 1, 4, "cuda_runtime"),  # by the benchmark, before and after each step itself
+    event("cudaDeviceSynchronize", 992, 999, "cuda_runtime"),
+    event("cudaDeviceSynchronize", 2010, 2040, "cuda_runtime"),
+    event("cudaDeviceSynchronize", 2991, 2999, "cuda_runtime"),
     event("aten::_scaled_dot_product_flash_attention", 10, 20, "cpu_op"),
     event("aten::_scaled_dot_product_flash_attention", 30, 40, "cpu_op"),
     event("aten::_scaled_dot_product_efficient_attention", 50, 60, "cpu_op"),

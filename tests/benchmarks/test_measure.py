@@ -35,6 +35,18 @@ def test_candidates_take_turns_in_an_order_that_rotates() -> None:
     assert reported[:4] == [("a", 1, 1.0), ("b", 1, 2.0), ("c", 1, 3.0), ("b", 2, 4.0)]
 
 
+def test_rounds_end_when_no_further_one_is_wanted() -> None:
+    wanted = iter([True, False])
+    figures = interleaved(
+        {name: lambda: 1.0 for name in "ab"},
+        rounds=9,
+        unit="s",
+        on_reading=lambda *_: None,
+        another_round=lambda: next(wanted),
+    )
+    assert {name: len(figure.values) for name, figure in figures.items()} == {"a": 2, "b": 2}
+
+
 def test_ratios_are_taken_round_by_round() -> None:
     """The ratio of medians would be 2: the second round was slow for both candidates."""
     assert ratios(Figure((1.0, 8.0, 2.0), "s"), Figure((1.0, 16.0, 1.0), "s")) == Figure((1.0, 0.5, 2.0), "x")

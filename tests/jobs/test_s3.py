@@ -67,7 +67,7 @@ def test_losses_on_s3_with_occasional_failures_equal_those_on_disk(tiny_corpus: 
         "model.safetensors",
         "metrics.jsonl",
         "events.jsonl",
-        "state-00000-of-00002.safetensors",
+        "-00000-of-00002-",
         "manifest.json",
     ):
         s3.proxy.fail(INTERNAL_ERROR, file, times=2)

@@ -45,7 +45,7 @@ from mulan.storage.jsonl import JsonLinesLog, read_lines
 from mulan.tasks.task import task_of
 from mulan.telemetry.flops import count_flops
 from tests.chaos.job import Watch
-from tests.checkpoints import write_checkpoint
+from tests.checkpoints import part_paths, write_checkpoint
 from tests.conftest import tone_recording
 from tests.launch.killing import kill_a_worker_of
 from tests.processes import run_in_processes
@@ -259,7 +259,7 @@ def test_a_corrupt_checkpoint_is_skipped(undisturbed: Run, tiny_corpus: str, tmp
     write_checkpoint(
         run.uri, checkpoint.state, replace(checkpoint.progress, trained_on=["NVIDIA H100 80GB HBM3, torch 2.11.0"])
     )
-    state = Path(run.uri, "checkpoint_000000006", "state-00001-of-00002.safetensors")
+    state = part_paths(f"{run.uri}/checkpoint_000000006")[1]
     content = bytearray(state.read_bytes())
     content[-1] ^= 1
     state.write_bytes(content)

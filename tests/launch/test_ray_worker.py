@@ -43,14 +43,14 @@ def test_a_checkpoint_is_downloaded_once_per_node(places: list[str], downloads: 
     """A corrupt one is downloaded once per node too, to detect that."""
     for steps in (3, 6):
         write_checkpoint(s3.uri, {"weights.a": torch.full((3,), float(steps))}, Progress(steps))
-    corrupt = f"{s3.uri}/checkpoint_000000006/state-00000-of-00001.safetensors"
+    (corrupt,) = [name for name in s3.files.find(f"{s3.uri}/checkpoint_000000006") if name.endswith(".safetensors")]
     s3.files.pipe_file(corrupt, bytes([s3.files.cat_file(corrupt)[0] ^ 1]) + s3.files.cat_file(corrupt)[1:])
     s3.proxy.requests.clear()
     results = read_by_two(s3.uri, places, tmp_path)
     assert [(step, weights, remaining) for step, weights, _, remaining in results] == [(3, [3.0] * 3, [])] * 2
     assert "checkpoint_000000006 is corrupt" in results[0][2][0]  # the messages of the first worker are recorded
     for step in (3, 6):
-        file = f"checkpoint_{step:09d}/state-00000-of-00001.safetensors"
+        file = f"checkpoint_{step:09d}/state-g0-00000-of-00001-"
         assert sum(request.startswith("GET") and file in request for request in s3.proxy.requests) == downloads
 
 

@@ -10,8 +10,7 @@ from mulan.benchmarks.synthetic import model_to_measure
 from mulan.distributed.gradient_sums import ReplicatedSums
 from mulan.planning.model_needs import model_needs
 from mulan.recipes.registry import load_recipe
-from mulan.runs.checkpoint import PART_SUFFIX
-from mulan.runs.checkpoint_list import checkpoints
+from mulan.runs.checkpoint_list import PART_SUFFIX, checkpoints
 from mulan.training.engines.deepspeed import MOMENTS
 from mulan.training.state import Progress
 from tests.checkpoints import write_checkpoint
