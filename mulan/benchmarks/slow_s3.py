@@ -16,6 +16,8 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote
 
+import fsspec
+
 BUCKET = "corpus"
 
 _ERROR = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{code}</Message></Error>'
@@ -28,7 +30,7 @@ _ENVIRONMENT = {
 
 @contextmanager
 def slow_s3(folder: str, *, delay_s: float) -> Iterator[str]:
-    """Serves a folder by a process of its own and yields its URI, which processes can read that are started meanwhile.
+    """Serves a folder by a process of its own and yields its URI, for this process and those that it starts meanwhile.
 
     Args:
         folder: Local folder.
@@ -41,10 +43,14 @@ def slow_s3(folder: str, *, delay_s: float) -> Iterator[str]:
         try:
             port = int(server.stdout.readline())
             os.environ.update(_ENVIRONMENT, AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}")
+            fsspec.get_filesystem_class(
+                "s3"
+            ).clear_instance_cache()  # its instances keep the endpoint that they were created with
             yield f"s3://{BUCKET}"
         finally:
             os.environ.clear()
             os.environ.update(before)
+            fsspec.get_filesystem_class("s3").clear_instance_cache()
             server.stdin.close()
 
 

@@ -95,20 +95,6 @@ class Plan:
         """Returns the index rows of a stream's recordings, int64 [n]."""
         return self._mix.rows[stream]
 
-    def visits(self, stream: Stream, steps: int) -> np.ndarray:
-        """Returns how often each recording of a stream is planned in the first steps, int64 [n] as :meth:`rows`.
-
-        It needs time and memory for all recordings of the stream. Replacements are not counted: which recordings cannot
-        be read is not known before.
-        """
-        number = self._streams.index(stream)
-        epochs, rest = divmod(steps * self.pairs_by_stream[stream], len(self.rows(stream)))
-        counts = np.full(len(self.rows(stream)), epochs, np.int64)
-        positions = epochs * len(counts) + np.arange(rest)
-        if rest:
-            counts[self._recordings(np.full(rest, number), positions)] += 1
-        return counts
-
     def uniforms(self, count: int, *, purpose: str, step: int, micro_batch: int) -> np.ndarray:
         """Returns further draws for a micro-batch, float64 [count] in [0, 1)."""
         return uniforms(count, seed=self._seed, purpose=f"{self._split} {purpose}", key=(step, micro_batch))

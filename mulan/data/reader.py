@@ -112,10 +112,18 @@ class MicroBatchReader:
 
         It may be run in another thread than :meth:`decode`.
         """
+        for first, examples, locations in self.parts(item):
+            yield Fetched(item, first, examples, read_fragments(locations))
+
+    def parts(self, item: Item) -> Iterator[tuple[int, Sequence[Example], Sequence[Location]]]:
+        """Yields the pairs of a micro-batch in order, as they are fetched at a time.
+
+        Of each part, it yields the position of the first pair in the micro-batch, its examples and their locations.
+        """
         examples = self.plans[item.phase].micro_batch(_planned_step(item), item.micro_batch)
         locations = self.corpus.locations([example.row for example in examples])
         for part in _parts_of_size(locations, FETCH_BYTES):
-            yield Fetched(item, part.start, examples[part], read_fragments(locations[part]))
+            yield part.start, examples[part], locations[part]
 
     def decode(self, item: Item, fetched: Iterable[Fetched], waveform: np.ndarray) -> Batch:
         """Decodes a batch, and fetches and decodes the replacements of recordings that cannot be used.

@@ -1,29 +1,27 @@
 """The recordings that a run will read: how often, in how many requests, and how many bytes.
 
-The plan says which recordings a run reads (:mod:`mulan.data.plan`), and the index at which byte ranges they are.
-Streams of up to :data:`MAX_COUNTED` recordings are counted exactly. Of larger ones a sample of recordings is located,
-so that time and memory do not depend on their number.
+The plan says which recordings each micro-batch reads (:mod:`mulan.data.plan`), and the index at which byte ranges they
+are. Runs of up to :data:`MAX_COUNTED` pairs are counted exactly. Of longer ones a sample of micro-batches is located,
+so that time and memory depend neither on the number of steps nor on that of recordings.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mulan.config.sections import TrainConfig
-from mulan.data.corpus.index import Corpus
-from mulan.data.plan import Plan
 from mulan.data.reader import MicroBatchReader
-from mulan.data.schedule import Phase
-from mulan.data.streams import Stream
+from mulan.data.schedule import Item, Phase
+from mulan.storage.joined_ranges import join_ranges
 
-MAX_COUNTED = 200_000
-"""Maximum number of recordings of a stream that are all located."""
+MAX_COUNTED = 50_000
+"""Maximum number of pairs that are all located."""
 SAMPLE = 20_000
-"""Number of recordings of a larger stream that are located."""
-_AT_ONCE = 10_000
-"""Number of recordings whose locations are held as objects."""
+"""Minimum number of pairs that are located of a longer run."""
+MIN_MICRO_BATCHES = 50
+"""Minimum number of micro-batches that are located of a longer run."""
 _NORMAL_95 = 1.96
 """Half width of the interval that contains 95 % of a normal distribution, in standard deviations."""
 
@@ -52,10 +50,6 @@ class StreamReading:
     """Number of recordings of the stream."""
     pairs: int
     """Number of pairs that are trained on."""
-    requests: Amount
-    """Requests for byte ranges, one for each range of a recording."""
-    read_bytes: Amount
-    """Bytes of these ranges."""
 
     @property
     def epochs(self) -> float:
@@ -74,9 +68,9 @@ class RunReading:
     validation_pairs: int
     """Number of pairs of all validations together."""
     requests: Amount
-    """Requests for byte ranges of recordings, for training and validation."""
+    """Requests to an object store for recordings, for training and validation."""
     read_bytes: Amount
-    """Bytes of these ranges."""
+    """Bytes that these requests read."""
 
     @property
     def pairs(self) -> int:
@@ -93,16 +87,22 @@ def run_reading(reader: MicroBatchReader, train: TrainConfig, *, steps: int | No
         steps: Number of steps.
     """
     steps = train.steps if steps is None else steps
-    plan = reader.plans[Phase.TRAIN]
+    plan, count = reader.plans[Phase.TRAIN], validations(train, steps)
     streams = tuple(
-        _stream_reading(reader.corpus, plan, stream, steps) for stream, pairs in plan.pairs_by_stream.items() if pairs
+        StreamReading(str(stream), len(plan.rows(stream)), steps * pairs)
+        for stream, pairs in plan.pairs_by_stream.items()
+        if pairs
     )
-    count = validations(train, steps)
-    rows = list(_validation_rows(reader, train)) if count else []
-    requests, read_bytes = (Amount(float(count * total)) for total in _sizes(reader.corpus, rows).sum(axis=0))
-    for stream in streams:
-        requests, read_bytes = requests + stream.requests, read_bytes + stream.read_bytes
-    return RunReading(streams, count, count * len(rows), requests, read_bytes)
+    requests, read_bytes = _of_training(reader, steps)
+    validated = [Item(Phase.VALIDATE, 0, number) for number in range(train.validation_micro_batches if count else 0)]
+    in_validation = count * _sizes(reader, validated).sum(axis=0)
+    return RunReading(
+        streams,
+        count,
+        count * len(validated) * plan.pairs_per_micro_batch,
+        requests + Amount(float(in_validation[0])),
+        read_bytes + Amount(float(in_validation[1])),
+    )
 
 
 def validations(train: TrainConfig, steps: int) -> int:
@@ -114,36 +114,35 @@ def validations(train: TrainConfig, steps: int) -> int:
     return (steps // every if every else 0) + has_last
 
 
-def _stream_reading(corpus: Corpus, plan: Plan, stream: Stream, steps: int) -> StreamReading:
-    rows, pairs = plan.rows(stream), steps * plan.pairs_by_stream[stream]
-    if len(rows) <= MAX_COUNTED:
-        totals = plan.visits(stream, steps) @ _sizes(corpus, rows)
-        requests, read_bytes = (Amount(float(total)) for total in totals)
+def _of_training(reader: MicroBatchReader, steps: int) -> tuple[Amount, Amount]:
+    """Returns the requests and the bytes of the micro-batches of the first steps."""
+    plan = reader.plans[Phase.TRAIN]
+    in_a_step = sum(plan.pairs_by_stream.values()) // plan.pairs_per_micro_batch
+    total, size = steps * in_a_step, plan.pairs_per_micro_batch
+    located = max(MIN_MICRO_BATCHES, math.ceil(SAMPLE / size))
+    if total * size <= MAX_COUNTED or total <= located:
+        numbers = list(range(total))
     else:
-        drawn = rows[np.random.default_rng(0).integers(len(rows), size=SAMPLE)]
-        requests, read_bytes = (_estimate(column, pairs) for column in _sizes(corpus, drawn).T)
-    return StreamReading(str(stream), len(rows), pairs, requests, read_bytes)
+        numbers = np.random.default_rng(0).choice(total, located, replace=False).tolist()
+    sizes = _sizes(reader, [Item(Phase.TRAIN, *divmod(number, in_a_step)) for number in numbers])
+    if len(numbers) == total:
+        requests, read_bytes = (Amount(float(column.sum())) for column in sizes.T)
+    else:
+        requests, read_bytes = (_estimate(column, total) for column in sizes.T)
+    return requests, read_bytes
 
 
-def _estimate(sample: np.ndarray, pairs: int) -> Amount:
-    """Returns the sum over the recordings of ``pairs`` pairs, by the mean of a random sample of recordings."""
-    # the mean of the sample is uncertain, and so is which recordings an epoch that is not finished reads
-    deviation = float(sample.std(ddof=1)) * math.sqrt(pairs**2 / len(sample) + pairs)
-    return Amount(float(sample.mean()) * pairs, _NORMAL_95 * deviation)
+def _estimate(sample: np.ndarray, total: int) -> Amount:
+    """Returns the sum over ``total`` micro-batches by a random sample of them, drawn without replacement."""
+    deviation = float(sample.std(ddof=1)) * math.sqrt((1 - len(sample) / total) / len(sample))
+    return Amount(float(sample.mean()) * total, _NORMAL_95 * deviation * total)
 
 
-def _validation_rows(reader: MicroBatchReader, train: TrainConfig) -> Iterator[int]:
-    """Yields the rows of a validation, which reads the pairs of its plan's step 0."""
-    plan = reader.plans[Phase.VALIDATE]
-    for micro_batch in range(train.validation_micro_batches):
-        yield from (example.row for example in plan.micro_batch(0, micro_batch))
-
-
-def _sizes(corpus: Corpus, rows: np.ndarray | list[int]) -> np.ndarray:
-    """Returns the number of ranges and the bytes of each of the rows, int64 [rows, 2]."""
-    sizes = [
-        (len(location.ranges), sum(length for _, length in location.ranges))
-        for first in range(0, len(rows), _AT_ONCE)
-        for location in corpus.locations([int(row) for row in rows[first : first + _AT_ONCE]])
-    ]
-    return np.array(sizes, np.int64).reshape(-1, 2)
+def _sizes(reader: MicroBatchReader, items: Sequence[Item]) -> np.ndarray:
+    """Returns the number of requests and the bytes of each micro-batch, int64 [items, 2]."""
+    sizes = np.zeros((len(items), 2), np.int64)
+    for number, item in enumerate(items):
+        for _, _, locations in reader.parts(item):
+            requests = join_ranges([(where.uri, *span) for where in locations for span in where.ranges])
+            sizes[number] += len(requests), sum(length for _, _, length in requests)
+    return sizes

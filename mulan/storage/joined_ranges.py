@@ -13,25 +13,36 @@ MAX_JOINED_BYTES = 2**23
 """Maximum size in bytes of a request for several ranges: more is faster in several connections."""
 
 
+def join_ranges(ranges: Sequence[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    """Returns the requests for ranges, by path and offset; both are given by path, offset and length in bytes."""
+    columns = [(path, start, start + length) for path, start, length in ranges]
+    paths, starts, ends = map(list, zip(*columns, strict=True))
+    joined = merge_offset_ranges(paths, starts, ends, max_gap=MAX_GAP_BYTES, max_block=MAX_JOINED_BYTES)
+    return [(path, start, end - start) for path, start, end in zip(*joined, strict=True)]
+
+
 def read_joined(fs: fsspec.AbstractFileSystem, ranges: Sequence[tuple[str, int, int]]) -> list[bytes | Exception]:
     """Reads ranges, given by path, offset and length in bytes, concurrently where the file system supports that.
 
     Returns:
         The bytes of each range, truncated at the end of its file, or the error of the request for it.
     """
-    paths, starts, ends = map(
-        list, zip(*((path, start, start + length) for path, start, length in ranges), strict=True)
-    )
-    joined = merge_offset_ranges(paths, starts, ends, max_gap=MAX_GAP_BYTES, max_block=MAX_JOINED_BYTES)
+    joined = join_ranges(ranges)
     contents = [
-        b"" if _is_beyond_end(content) else content for content in fs.cat_ranges(*map(list, joined), on_error="return")
+        b"" if _is_beyond_end(content) else content
+        for content in fs.cat_ranges(
+            [path for path, _, _ in joined],
+            [start for _, start, _ in joined],
+            [start + length for _, start, length in joined],
+            on_error="return",
+        )
     ]
-    begins = list(zip(*joined[:2], strict=True))
+    begins = [(path, start) for path, start, _ in joined]
     results: list[bytes | Exception] = []
-    for path, start, end in zip(paths, starts, ends, strict=True):
+    for path, start, length in ranges:
         number = bisect_right(begins, (path, start)) - 1
-        content, begin = contents[number], begins[number][1]
-        results.append(content if isinstance(content, Exception) else content[start - begin : end - begin])
+        content, first = contents[number], start - begins[number][1]
+        results.append(content if isinstance(content, Exception) else content[first : first + length])
     return results
 
 

@@ -151,13 +151,3 @@ def test_the_only_source_is_to_be_replaced() -> None:
 def test_a_batch_too_small_for_a_source_is_rejected() -> None:
     with pytest.raises(PlanError, match="too small for playlist"):
         plan(BatchConfig(micro_batches=1, pairs_per_micro_batch=2))
-
-
-@pytest.mark.parametrize("steps", [0, 1, 5, 23])
-def test_visits_are_those_of_the_micro_batches(steps: int) -> None:
-    one = plan(seed=3)
-    read = Counter((example.stream, example.row) for step in range(steps) for example in global_batch(one, step))
-    for stream, pairs in one.pairs_by_stream.items():
-        rows, visits = one.rows(stream), one.visits(stream, steps)
-        assert visits.sum() == steps * pairs
-        assert visits.tolist() == [read[stream, row] for row in rows.tolist()]

@@ -1,5 +1,6 @@
 """Tests what a run reads against reading it, request by request, and estimates from samples against counts."""
 
+import math
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from mulan.data.reader import MicroBatchReader
 from mulan.data.schedule import Phase, Schedule
 from mulan.planning import reading as reading_module
 from mulan.planning.reading import Amount, run_reading, validations
+from mulan.storage.joined_ranges import MAX_GAP_BYTES
 from tests.conftest import S3
 from tests.planning.planned import miniature_recipe
 
@@ -56,21 +58,42 @@ def test_epochs_count_how_often_recordings_are_met(tiny_corpus: str) -> None:
         assert stream.epochs == met[stream.stream] / 32
 
 
-def test_a_recording_in_several_ranges_needs_several_requests(tmp_path: Path) -> None:
-    reader = planted_index(tmp_path, lengths=[512] * 40, further=[[4096, 100], [8192, 200, 9000, 300]] * 20)
-    found = run_reading(reader, TrainConfig(steps=10))  # each recording is read four times in each of 10 steps of 16
-    assert found.streams[0].epochs == 4
-    assert found.requests == Amount(4 * (20 * 2 + 20 * 3))
-    assert found.read_bytes == Amount(4 * (40 * 512 + 20 * 100 + 20 * 500))
+@pytest.mark.parametrize("spacing", [0, 1_000, MAX_GAP_BYTES + 1_000, 2 * MAX_GAP_BYTES])
+def test_near_ranges_of_a_micro_batch_are_one_request(tmp_path: Path, spacing: int) -> None:
+    """The reference joins the ranges of each micro-batch one by one; half of the recordings have several."""
+    lengths = [512 + number for number in range(40)]
+    offsets = [number * spacing for number in range(40)]
+    further = [
+        [offset + 200_000, 100, offset + 10**9, 70] if number % 2 else [] for number, offset in enumerate(offsets)
+    ]
+    reader = planted_index(tmp_path, lengths=lengths, offsets=offsets, further=further)
+    requests = read_bytes = 0
+    for step in range(10):
+        for number in range(2):
+            rows = [example.row for example in reader.plans[Phase.TRAIN].micro_batch(step, number)]
+            end = -math.inf
+            for first, length in sorted(span for where in reader.corpus.locations(rows) for span in where.ranges):
+                if first - end > MAX_GAP_BYTES:
+                    requests, read_bytes = requests + 1, read_bytes + length
+                else:
+                    read_bytes += max(0, first + length - int(end))
+                end = max(end, first + length)
+    found = run_reading(reader, TrainConfig(steps=10))
+    assert (found.requests, found.read_bytes) == (Amount(requests), Amount(read_bytes))
 
 
-def planted_index(folder: Path, *, lengths: list[int], further: list[list[int]] | None = None) -> MicroBatchReader:
-    """Writes an index without shards, all of whose recordings have a playlist text, and returns its reader."""
+def planted_index(
+    folder: Path, *, lengths: list[int], offsets: list[int] | None = None, further: list[list[int]] | None = None
+) -> MicroBatchReader:
+    """Writes an index without shards, all of whose recordings have a playlist text, and returns its reader.
+
+    By default, no two recordings are in the same shard.
+    """
     rows = [
         {
             "recording_id": f"r{number}",
-            "uri": "shards/00000.tar",
-            "offset": 0,
+            "uri": "shards/00000.tar" if offsets else f"shards/{number:05d}.tar",
+            "offset": offsets[number] if offsets else 0,
             "length": length,
             "duration_s": 10.0,
             "split": "train",
@@ -86,7 +109,7 @@ def planted_index(folder: Path, *, lengths: list[int], further: list[list[int]] 
     return MicroBatchReader.from_recipe(miniature_recipe(str(folder), *only, "train.validation_micro_batches=0"))
 
 
-def test_samples_of_large_streams_estimate_the_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_of_long_runs_estimate_the_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 200 samples, about 95 % have the count within their margin."""
     rng = np.random.default_rng(5)
     reader = planted_index(tmp_path, lengths=rng.integers(1_000, 900_000, 2_000).tolist())
@@ -101,7 +124,9 @@ def test_samples_of_large_streams_estimate_the_count(tmp_path: Path, monkeypatch
         assert estimated.read_bytes.margin is not None and counted.read_bytes.margin is None
         within += abs(estimated.read_bytes.value - counted.read_bytes.value) <= estimated.read_bytes.margin
         assert estimated.read_bytes.margin < 0.1 * counted.read_bytes.value
-        assert estimated.requests == Amount(counted.requests.value, 0.0)  # one range each, which no sample can miss
+        assert estimated.requests.value == pytest.approx(
+            counted.requests.value, rel=0.01
+        )  # few are read twice at a time
     assert 180 <= within <= 198
 
 
